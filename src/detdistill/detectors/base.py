@@ -1,0 +1,174 @@
+"""What every detector offers to training, distillation and evaluation, whichever engine owns it.
+
+Shapes use N images, K classes, A anchors per location, R RoIs of the whole batch, C x H x W feature maps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from detdistill.errors import UserError
+from detdistill.files import write_atomic
+
+Background = Literal["softmax", "sigmoid"]
+Target = dict[str, Tensor]
+Detections = dict[str, Tensor]
+
+
+@dataclass
+class Taps:
+    """The intermediate tensors of one forward pass, in one schema for all engines.
+
+    A pyramid level is named by its stride in pixels ("4", "8", ...), so that two detectors agree on it; a backbone
+    stage likewise. Locations of a level are ordered h, w, a. Boxes are xyxy in pixels of the padded input; deltas are
+    (dx, dy, dw, dh) as in Faster R-CNN, with the engine's own variances.
+    """
+
+    image_size: tuple[int, int] = (0, 0)
+    """(H, W) of the padded input."""
+    backbone: dict[str, Tensor] = field(default_factory=dict)
+    """stride -> (N, C, H, W), before the neck."""
+    neck: dict[str, Tensor] = field(default_factory=dict)
+    """stride -> (N, C, H, W)."""
+    anchors: dict[str, Tensor] = field(default_factory=dict)
+    """stride -> (HWA, 4)."""
+    anchor_labels: Tensor | None = None
+    """(N, sum HWA): the engine's own assignment. -1 background, -2 ignored, else the class (RPN: 0)."""
+    anchor_targets: Tensor | None = None
+    """(N, sum HWA, 4): the regression targets of the assigned anchors, meaningful where the label is not negative."""
+    rpn_logits: dict[str, Tensor] = field(default_factory=dict)
+    """stride -> (N, HWA) objectness."""
+    rpn_deltas: dict[str, Tensor] = field(default_factory=dict)
+    """stride -> (N, HWA, 4)."""
+    head_logits: dict[str, Tensor] = field(default_factory=dict)
+    """Dense detectors: stride -> (N, HWA, K)."""
+    head_deltas: dict[str, Tensor] = field(default_factory=dict)
+    """Dense detectors: stride -> (N, HWA, 4)."""
+    head_cls_features: dict[str, Tensor] = field(default_factory=dict)
+    """Dense detectors: stride -> (N, C, H, W), classification tower before the activation of its last but one conv."""
+    head_box_features: dict[str, Tensor] = field(default_factory=dict)
+    """The same of the box tower."""
+    roi_boxes: list[Tensor] = field(default_factory=list)
+    """One (R_i, 4) an image: the boxes that the RoI head looked at."""
+    roi_features: Tensor | None = None
+    """(R, D), after the box head's last hidden layer."""
+    roi_maps: Tensor | None = None
+    """(R, C, h, w), the pooled neck features that enter the box head."""
+    roi_logits: Tensor | None = None
+    """(R, K + 1), background last."""
+    roi_deltas: Tensor | None = None
+    """(R, K, 4)."""
+    roi_labels: Tensor | None = None
+    """(R,): the engine's own assignment, K for background."""
+    roi_targets: Tensor | None = None
+    """(R, 4): regression targets of the assigned boxes, meaningful where the label is below K."""
+
+
+TAPS = frozenset(tap.name for tap in fields(Taps)) - {"image_size"}
+
+
+class Detector(nn.Module, ABC):
+    """An engine's model behind our small interface.
+
+    Images are lists of float (3, H, W) in 0..1, RGB. A target has `boxes` (n, 4) xyxy pixels and `labels` (n,) in
+    0..K-1. The engine's model is `self.model`; its state is the checkpoint, so that the engine alone can load it.
+    """
+
+    background: Background
+    """`softmax`: K + 1 logits with background last. `sigmoid`: K independent logits, no background."""
+    taps: frozenset[str]
+    """The taps that this family has."""
+
+    def __init__(self, model: nn.Module, num_classes: int):
+        super().__init__()
+        self.model = model
+        self.num_classes = num_classes
+
+    @abstractmethod
+    def training_step(
+        self, images: Sequence[Tensor], targets: Sequence[Target], wanted: frozenset[str] = frozenset()
+    ) -> tuple[dict[str, Tensor], Taps]:
+        """The engine's native training forward, untouched: its losses by name (scalars), and the wanted taps."""
+
+    @abstractmethod
+    def observe(
+        self, images: Sequence[Tensor], wanted: frozenset[str], roi_boxes: Sequence[Tensor] | None = None
+    ) -> Taps:
+        """Only what the wanted taps need: no losses, no NMS.
+
+        `roi_*` taps are evaluated at `roi_boxes`, one (R_i, 4) an image; they are the student's when this is a teacher.
+        """
+
+    @abstractmethod
+    def predict(self, images: Sequence[Tensor]) -> list[Detections]:
+        """Final detections an image: `boxes` (n, 4) xyxy pixels, `scores` (n,) descending, `labels` (n,) in 0..K-1."""
+
+    def finish_head(
+        self, cls_features: dict[str, Tensor], box_features: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Run the end of a dense head on given tower features (see `head_cls_features`).
+
+        Returns:
+            stride -> logits (N, HWA, K) and stride -> deltas (N, HWA, 4).
+        """
+        raise UserError(f"{type(self).__name__} has no dense head that could finish another detector's features")
+
+    @torch.no_grad()
+    def channels(self, wanted: frozenset[str], image_size: tuple[int, int] = (64, 64)) -> dict[str, dict[str, int]]:
+        """Channel counts of the wanted feature maps, tap -> stride -> C, by one look at a blank image."""
+        training = self.training
+        self.eval()
+        blank = torch.zeros(3, *image_size, device=next(self.parameters()).device)
+        box = blank.new_tensor([[0.0, 0.0, 32.0, 32.0]])
+        taps = self.observe([blank], wanted, [box])
+        self.train(training)
+        counts = {}
+        for name in sorted(wanted):
+            tap = getattr(taps, name)
+            if isinstance(tap, dict):
+                counts[name] = {stride: feature.shape[1] for stride, feature in tap.items()}
+            elif isinstance(tap, Tensor):
+                counts[name] = {"": tap.shape[1]}
+        return counts
+
+
+def save_weights(detector: Detector, path: Path) -> None:
+    """Write the engine model's state as safetensors, whole or not at all.
+
+    Raises:
+        UserError: when the disk is full.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.model.state_dict().items()}
+    write_atomic(path, save(state))
+
+
+def load_weights(detector: Detector, path: Path) -> None:
+    """Load a checkpoint that `save_weights` wrote, strictly.
+
+    Raises:
+        UserError: missing file, not safetensors, or another architecture (names the first tensor that differs).
+    """
+    try:
+        state = load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint") from None
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a safetensors checkpoint: {error}") from None
+    own = {name: tuple(tensor.shape) for name, tensor in detector.model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    for name in sorted(own.keys() | found.keys()):
+        if own.get(name) != found.get(name):
+            raise UserError(
+                f"{path}: a checkpoint of another architecture: {name} has shape {found.get(name, 'none')}, "
+                f"the detector of the params has {own.get(name, 'none')}"
+            )
+    detector.model.load_state_dict(state)

@@ -1,0 +1,74 @@
+"""The methods of the taxonomy: one file a method, in the folder of the level that its loss acts on."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, create_model
+
+from detdistill.detectors.base import Detector
+from detdistill.distill.base import Distillation, Method, check_taps
+from detdistill.errors import UserError, near
+from detdistill.params import DistilledRun, Recipe, parse
+
+ROOT = Path(__file__).parent
+
+
+def files() -> dict[str, Path]:
+    """Method name -> its file, relative to this folder: `{"pkd": Path("cnn/neck/pkd.py"), ...}`."""
+    found = sorted(path.relative_to(ROOT) for path in ROOT.glob("*/*/*.py") if not path.name.startswith("_"))
+    return {path.stem: path for path in found}
+
+
+def find(name: str, where: str) -> type[Method]:
+    """The class of a method. Only its own file is imported. Raises UserError with the near name."""
+    known = files()
+    if name not in known:
+        raise UserError(f"{where}: methods: no method {name!r}{near(name, known)}")
+    module = importlib.import_module(".".join([__name__, *known[name].with_suffix("").parts]))
+    (method,) = (
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, Method) and value.__module__ == module.__name__
+    )
+    return method
+
+
+def build(recipe: Recipe, run: DistilledRun, student: Detector, teacher: Detector, where: str) -> Distillation:
+    """The student with every method of the recipe, all checked before any work.
+
+    Args:
+        recipe: the methods with their parameters.
+        run: the study's line for it; its `code` must hold every method, since it decides what is run again.
+        where: the recipe's file, named in errors.
+
+    Raises:
+        UserError: no method, an unknown one, one outside `code`, a missing weight, an unknown parameter, or a
+            detector without the taps that a method needs.
+    """
+    if not recipe.methods:
+        raise UserError(f"{where}: methods: a distilled run needs at least one; known: {', '.join(files())}")
+    methods = {}
+    for name, values in recipe.methods.items():
+        method = find(name, where)
+        file = files()[name]
+        if Path(run.code) not in (file, *file.parents):
+            raise UserError(f"{where}: methods.{name}: study.yaml gives code: {run.code}, which does not hold {file}")
+        keywords = parse_keywords(method, values, f"{where}: methods.{name}")
+        check_taps(name, method, student, teacher, where)
+        methods[name] = method(student, teacher, **keywords)
+    return Distillation(student, teacher, methods)
+
+
+def parse_keywords(method: type[Method], values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Check a method's parameters against its constructor's keywords, their types and defaults."""
+    keywords = {
+        name: (keyword.annotation, ... if keyword.default is inspect.Parameter.empty else keyword.default)
+        for name, keyword in inspect.signature(method, eval_str=True).parameters.items()
+        if keyword.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    schema = create_model(method.__name__, __config__=ConfigDict(extra="forbid", strict=True), **keywords)
+    return dict(parse(schema, values or {}, where))

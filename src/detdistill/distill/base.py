@@ -1,0 +1,106 @@
+"""What a method is, and how a recipe of methods trains a student beside its teacher."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from detdistill.detectors.base import Background, Detector, Taps, Target
+from detdistill.errors import UserError
+
+# The teacher's forward must not repeat what only the student's native training step knows.
+STUDENT_ONLY = frozenset({"roi_boxes", "anchor_labels", "anchor_targets", "roi_labels", "roi_targets"})
+
+
+class Method(nn.Module, ABC):
+    """One published distillation loss.
+
+    A subclass names the taps it compares, takes its parameters as keyword arguments (those without a default, the
+    weights among them, must be given in the recipe), builds its adapters from the two detectors, and returns named
+    scalars. Its own parameters are trained with the student and left out of the exported student.
+    """
+
+    taps: ClassVar[frozenset[str]]
+    """What it needs of both detectors; the teacher's `roi_*` are evaluated at the student's boxes."""
+    student_taps: ClassVar[frozenset[str]] = frozenset()
+    """What it needs of the student alone, such as the engine's own assignment."""
+    background: ClassVar[frozenset[Background]] = frozenset({"softmax", "sigmoid"})
+    """The classification conventions it is defined for."""
+
+    def __init__(self, student: Detector, teacher: Detector):
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, student: Taps, teacher: Taps, targets: Sequence[Target]) -> dict[str, Tensor]:
+        """The weighted terms of the loss by name, scalars. Teacher taps carry no gradient."""
+
+
+class Distillation(nn.Module):
+    """A student with its recipe: the module that the training loop sees.
+
+    The teacher is in eval mode, without gradients, and in no `parameters()`, `state_dict()` or wrapper of this module.
+
+    Args:
+        student: trained by its own native losses plus the methods' terms.
+        teacher: already loaded with its weights.
+        methods: name -> method, built for this student and teacher.
+    """
+
+    def __init__(self, student: Detector, teacher: Detector, methods: Mapping[str, Method]):
+        super().__init__()
+        self.student = student
+        self.methods = nn.ModuleDict(methods)
+        # In a tuple, nn.Module does not see it.
+        self._hidden = (teacher.eval().requires_grad_(False),)
+        shared = frozenset[str]().union(*(method.taps for method in methods.values()))
+        self._student_taps = shared.union(*(method.student_taps for method in methods.values()))
+        self._teacher_taps = shared - STUDENT_ONLY
+
+    @property
+    def teacher(self) -> Detector:
+        return self._hidden[0]
+
+    def forward(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+        """The student's native losses and every method's terms (`pkd.neck`), scalars to be summed."""
+        losses, student = self.student.training_step(images, targets, self._student_taps)
+        with torch.no_grad():
+            teacher = self.teacher.observe(images, self._teacher_taps, student.roi_boxes or None)
+        for name, method in self.methods.items():
+            terms = method(student, teacher, targets)
+            losses |= {f"{name}.{term}": value for term, value in terms.items()}
+        return losses
+
+
+def check_taps(name: str, method: type[Method], student: Detector, teacher: Detector, where: str) -> None:
+    """Raise UserError when a detector has not the taps or the background convention that the method is defined for."""
+    for side, detector, needed in (
+        ("student", student, method.taps | method.student_taps),
+        ("teacher", teacher, method.taps - STUDENT_ONLY),
+    ):
+        missing = sorted(needed - detector.taps)
+        if missing:
+            raise UserError(
+                f"{where}: methods.{name}: the {side} {type(detector).__name__} has no {', '.join(missing)}; "
+                f"it has {', '.join(sorted(detector.taps))}"
+            )
+        if detector.background not in method.background:
+            raise UserError(
+                f"{where}: methods.{name}: the {side} {type(detector).__name__} classifies by {detector.background}, "
+                f"{name} is defined for {', '.join(sorted(method.background))}"
+            )
+    if student.num_classes != teacher.num_classes:
+        raise UserError(
+            f"{where}: methods.{name}: the student has {student.num_classes} classes, "
+            f"the teacher {teacher.num_classes}"
+        )
+
+
+def same_levels(tap: str, student: Mapping[str, object], teacher: Mapping[str, object]) -> list[str]:
+    """The strides that both have, finest first. Raises UserError when they differ."""
+    if list(student) != list(teacher):
+        raise UserError(f"{tap}: the student's strides are {', '.join(student)}, the teacher's {', '.join(teacher)}")
+    return list(student)

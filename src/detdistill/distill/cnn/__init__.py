@@ -1,0 +1,1 @@
+"""Methods for convolutional detectors, by the level whose tensors they act on."""

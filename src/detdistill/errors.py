@@ -1,0 +1,25 @@
+"""The one exception for everything that is the user's to mend: params, files, disk space."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Bad input, told in one sentence: the file, the field, what was found and what is allowed.
+
+    The command line prints `error: ...` and exits with code 2; no traceback.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+def near(name: object, allowed: Iterable[object]) -> str:
+    """The end of an error sentence about an unknown name: `; did you mean 'x'?`, or else the names allowed."""
+    names = [str(each) for each in allowed]
+    close = get_close_matches(str(name), names, n=1)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    if not names:
+        return "; none is allowed here"
+    return f"; allowed: {', '.join(sorted(names))}"

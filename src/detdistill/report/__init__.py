@@ -1,0 +1,1 @@
+"""From the runs of a study to a PDF: statistics, tables, sentences, figures, provenance."""

@@ -1,0 +1,66 @@
+"""Published papers and figures, as read from `literature.json`; kept apart from everything measured here.
+
+A published figure carries where it was read: a repository, the paper itself, or a secondary transcription.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+REVIEW = "review"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A paper. `key` is the method's name in the code; `levels` are where its losses act; `arxiv` may be unknown."""
+
+    key: str
+    name: str
+    authors: str
+    title: str
+    venue: str
+    arxiv: str | None
+    levels: list[str]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One published comparison. `AP` and `AP50` are points of (teacher, plain student, distilled), None if not found.
+
+    `context` marks figures that are shown in every study, for scale, not only where the method is measured.
+    """
+
+    reference: str
+    setting: str
+    data: str
+    AP: tuple[float | None, float | None, float | None]
+    AP50: tuple[float | None, float | None, float | None]
+    kind: Literal["repository", "paper", "secondary"]
+    source: str | None
+    note: str | None
+    context: bool
+
+
+@dataclass(frozen=True)
+class Literature:
+    """The papers by key, and the published figures in the order of the file."""
+
+    references: dict[str, Reference]
+    figures: list[Figure]
+
+    def name(self, method: str) -> str:
+        """What the paper calls its method; a method without a paper here keeps its own name."""
+        return self.references[method].name if method in self.references else method
+
+    def relevant(self, methods: set[str]) -> list[Figure]:
+        """The figures of the given methods, and those that are shown for scale."""
+        return [figure for figure in self.figures if figure.context or figure.reference in methods]
+
+
+def load() -> Literature:
+    """The literature that ships with the package."""
+    content = json.loads(Path(__file__).with_name("literature.json").read_text(encoding="utf-8"))
+    references = {entry["key"]: Reference(**entry) for entry in content["references"]}
+    figures = [Figure(**{**entry, "AP": tuple(entry["AP"]), "AP50": tuple(entry["AP50"])}) for entry in content["figures"]]
+    return Literature(references, figures)

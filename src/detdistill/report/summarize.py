@@ -1,0 +1,169 @@
+"""The `summarize` step: every run of a study becomes `summary.json`. A run without results is listed as missing."""
+
+from typing import Any, TypeVar
+
+from detdistill import paths
+from detdistill.files import read_json, write_json
+from detdistill.params import DistilledRun, PlainRun, Recipe, Study, load_recipe, load_study
+from detdistill.report import statistics, taxonomy
+from detdistill.report.statistics import Stat
+from detdistill.report.summary import (
+    PRECISIONS,
+    Flattened,
+    Kind,
+    PairSummary,
+    RecipeStats,
+    Row,
+    RunStats,
+    Summary,
+)
+
+T = TypeVar("T")
+
+RESULTS = ("metrics.json", "learning.json", "timing.json", "latency.json")
+
+
+def summarize(study_name: str) -> None:
+    """Write `runs/STUDY/summary.json`. Raises UserError when a params file or a result is unreadable."""
+    write_json(paths.summary(study_name), build(load_study(study_name)))
+
+
+def build(study: Study) -> Summary:
+    """The summary of a study, from the files of the runs that it names."""
+    pairs = {pair.pair: _pair(study, pair.pair, pair.engine) for pair in study.pairs}
+    return Summary(
+        study=study.study,
+        title=study.title,
+        seeds=study.seeds,
+        pairs=pairs,
+        levels=_rows(pairs),
+        flattened={name: flat for name, pair in pairs.items() if (flat := _flattened(pair)) is not None},
+    )
+
+
+def _pair(study: Study, pair: str, engine: str) -> PairSummary:
+    teacher = _run_stats(study.study, pair, paths.TEACHER, "teacher", [paths.TEACHER_SEED])
+    stats: dict[str, tuple[Recipe, RunStats]] = {}
+    for run in [*study.plain, *study.distilled]:
+        if run.pair == pair:
+            recipe = load_recipe(study.study, pair, run.recipe)
+            stats[run.recipe] = recipe, _run_stats(study.study, pair, run.recipe, _kind(run), study.seeds)
+    baselines = {name: stats[name][1] for name in (paths.PLAIN, paths.PLAIN_LONG) if name in stats}
+    recipes = {name: _compared(recipe, own, baselines, teacher) for name, (recipe, own) in stats.items()}
+    return PairSummary(engine=engine, teacher=teacher, recipes=recipes)
+
+
+def _kind(run: PlainRun) -> Kind:
+    if isinstance(run, DistilledRun):
+        return "distilled"
+    return "plain" if run.recipe == paths.PLAIN else "plain_long"
+
+
+def _run_stats(study: str, pair: str, recipe: str, kind: Kind, seeds: list[int]) -> RunStats:
+    loaded = {str(seed): _load(study, pair, recipe, seed) for seed in seeds}
+    runs = {seed: run for seed, run in loaded.items() if run is not None}
+    table = {seed: _figures(run) for seed, run in runs.items()}
+
+    def over_seeds(name: str) -> Stat:
+        return statistics.stat({seed: figures[name] for seed, figures in table.items()})
+
+    metrics = [run["metrics.json"] for run in runs.values()]
+    classes = metrics[0]["test"]["per_class"] if metrics else {}
+    per_class = {
+        name: statistics.stat(
+            {seed: run["metrics.json"]["test"]["per_class"][name]["AP50"] for seed, run in runs.items()}
+        )
+        for name in classes
+    }
+    return RunStats(
+        kind=kind,
+        runs=table,
+        missing=[seed for seed in seeds if str(seed) not in runs],
+        **{name: over_seeds(name) for name in (*PRECISIONS, "val_AP50", "voc_AP50_area", "voc_AP50_11point")},
+        per_class_AP50=per_class,
+        parameters=_largest([run["parameters"] for run in metrics]),
+        flops=_largest([run["flops"] for run in metrics]),
+        checkpoint_bytes=_largest([run["checkpoint_bytes"] for run in metrics]),
+        milliseconds_per_image=over_seeds("milliseconds_per_image"),
+        core_seconds=over_seeds("core_seconds"),
+        wall_seconds=over_seeds("wall_seconds"),
+        images_per_second=over_seeds("images_per_second"),
+        peak_memory_bytes=_largest([run["timing.json"]["peak_memory_bytes"] for run in runs.values()]),
+    )
+
+
+def _load(study: str, pair: str, recipe: str, seed: int) -> dict[str, Any] | None:
+    """The results of one run by file name, or None when any of them is absent."""
+    files = {name: paths.run(study, pair, recipe, seed, name) for name in RESULTS}
+    if not all(path.is_file() for path in files.values()):
+        return None
+    return {name: read_json(path) for name, path in files.items()}
+
+
+def _figures(run: dict[str, Any]) -> dict[str, float | None]:
+    """What is compared over seeds, from the result files of one run."""
+    test, timing = run["metrics.json"]["test"], run["timing.json"]
+    return {
+        **{name: test[name] for name in PRECISIONS},
+        "val_AP50": run["metrics.json"]["val"]["AP50"],
+        "voc_AP50_area": test["voc"]["AP50_area"],
+        "voc_AP50_11point": test["voc"]["AP50_11point"],
+        "milliseconds_per_image": run["latency.json"]["milliseconds_per_image"],
+        "core_seconds": timing["core_seconds"],
+        "wall_seconds": timing["wall_seconds"],
+        "images_per_second": timing["images_per_second"],
+        "core_seconds_per_image": timing["core_seconds"] / run["learning.json"][-1]["images"],
+    }
+
+
+def _compared(recipe: Recipe, own: RunStats, baselines: dict[str, RunStats], teacher: RunStats) -> RecipeStats:
+    def values(run: RunStats | None, name: str) -> dict[str, float]:
+        seeds = run["runs"].items() if run else ()
+        return {seed: value for seed, figures in seeds if (value := figures[name]) is not None}
+
+    plain, plain_long = baselines.get(paths.PLAIN), baselines.get(paths.PLAIN_LONG)
+    ours, theirs = values(own, "AP50"), values(plain, "AP50")
+    gain = statistics.paired(ours, theirs)
+    levels = taxonomy.ordered({taxonomy.level_of(method) for method in recipe.methods})
+    return RecipeStats(
+        **own,
+        levels=levels,
+        methods=recipe.methods,
+        schedule_factor=recipe.schedule_factor,
+        overhead=statistics.ratio(values(own, "core_seconds_per_image"), values(plain, "core_seconds_per_image")),
+        gain_equal_steps=gain,
+        gain_equal_steps_AP=statistics.paired(values(own, "AP"), values(plain, "AP")),
+        gain_equal_time=statistics.paired(ours, values(plain_long, "AP50")),
+        gap_closed=statistics.gap_closed(ours, theirs, teacher["AP50"]["mean"]),
+        seeds_better=statistics.seeds_better(gain),
+        verdict=statistics.verdict(gain),
+    )
+
+
+def _rows(pairs: dict[str, PairSummary]) -> list[Row]:
+    keys = Row.__annotations__.keys() - {"pair", "recipe"}
+    rows = [
+        Row(pair=pair, recipe=name, **{key: recipe[key] for key in keys})  # type: ignore[literal-required, typeddict-item]
+        for pair, summary in pairs.items()
+        for name, recipe in summary["recipes"].items()
+        if recipe["kind"] == "distilled"
+    ]
+    order = [level.key for level in taxonomy.LEVELS]
+    return sorted(rows, key=lambda row: (len(row["levels"]) > 1, [order.index(level) for level in row["levels"]]))
+
+
+def _flattened(pair: PairSummary) -> Flattened | None:
+    recipes = pair["recipes"]
+    if paths.PLAIN not in recipes or paths.PLAIN_LONG not in recipes:
+        return None
+    plain, plain_long = recipes[paths.PLAIN], recipes[paths.PLAIN_LONG]
+    return Flattened(
+        plain_AP50=plain["AP50"],
+        plain_long_AP50=plain_long["AP50"],
+        difference=plain_long["gain_equal_steps"],
+        factor=plain_long["schedule_factor"] / plain["schedule_factor"],
+    )
+
+
+def _largest(values: list[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)

@@ -1,0 +1,52 @@
+"""The review's levels, in its order, and the level of a method: the folder of the code it is written in."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import detdistill
+from detdistill.errors import UserError, near
+
+
+@dataclass(frozen=True)
+class Level:
+    """One place in the taxonomy of arXiv 2508.03317."""
+
+    key: str
+    label: str
+    family: Literal["cnn", "transformer"]
+
+
+LEVELS = (
+    Level("backbone", "Backbone", "cnn"),
+    Level("neck", "Neck", "cnn"),
+    Level("head", "Head", "cnn"),
+    Level("rpn_roi", "RPN/RoI", "cnn"),
+    Level("query", "Query", "transformer"),
+    Level("feature", "Feature", "transformer"),
+    Level("logit", "Logit", "transformer"),
+)
+LABELS = {level.key: level.label for level in LEVELS}
+CODE = Path(detdistill.__file__).parent / "distill"
+
+
+def level_of(method: str, code: Path = CODE) -> str:
+    """The level of a method, from where its file lies: `cnn/neck/pkd.py` is of level `neck`.
+
+    Raises UserError, with the near name, when no level has that method.
+    """
+    for level in LEVELS:
+        if (code / level.family / level.key / f"{method}.py").is_file():
+            return level.key
+    known = sorted({file.stem for file in code.glob("*/*/*.py") if not file.stem.startswith("_")})
+    raise UserError(f"no level has a method {method!r}{near(method, known)}")
+
+
+def ordered(levels: set[str]) -> list[str]:
+    """The given levels in the order of the taxonomy."""
+    return [level.key for level in LEVELS if level.key in levels]
+
+
+def label(levels: list[str]) -> str:
+    """How a recipe's levels read in a table: `Neck`, `Neck + RPN/RoI`."""
+    return " + ".join(LABELS[key] for key in levels)
