@@ -27,8 +27,8 @@ def run(study: str, pair: str, recipe: str, seed: int | str, name: str) -> Path:
 
 
 def summary(study: str) -> Path:
-    """The statistics over all runs of a study."""
-    return Path("runs", study, "summary.json")
+    """The statistics over all runs of a study. Outside `runs/`, which it is made from as a whole."""
+    return Path("reports", study, "summary.json")
 
 
 def figure(study: str, name: str) -> Path:

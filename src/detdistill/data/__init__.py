@@ -1,0 +1,32 @@
+"""The data step: `params/STUDY/data.yaml` names a kind, and the module of that name in this folder makes the data.
+
+A new kind is a new module with `Params`, a slice, and `make(params, study)`.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from detdistill import paths
+from detdistill.errors import UserError, near
+from detdistill.params import parse, read_yaml
+from detdistill.timing import measure
+
+_NOT_KINDS = {"drawing", "manifest", "png", "prepared", "records"}
+
+
+def make(study: str) -> None:
+    """Write the images, annotations, manifest and timing of a study. Raises UserError for params that are wrong."""
+    path = paths.params(study, "data")
+    if not path.exists():
+        known = [file.parent.name for file in paths.PARAMS.glob("*/data.yaml")]
+        raise UserError(f"{path}: no study {study!r}{near(study, known)}")
+    values = read_yaml(path)
+    kinds = {module.name for module in iter_modules(__path__)} - _NOT_KINDS
+    kind = values.get("kind") if isinstance(values, dict) else None
+    if kind not in kinds:
+        raise UserError(f"{path}: kind: no kind of data {kind!r}{near(kind, kinds)}")
+    module = import_module(f"{__name__}.{kind}")
+    params = parse(module.Params, values, str(path))
+    with measure("data") as cost:
+        module.make(params, study)
+    cost.record(paths.data(study, "timing.json"))

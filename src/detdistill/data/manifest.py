@@ -2,19 +2,19 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from detdistill import paths
 from detdistill.data.prepared import digest_of
+from detdistill.data.records import Record, read_records
 from detdistill.errors import UserError, near
 from detdistill.files import read_json, sha256
 from detdistill.params import Slice, parse
@@ -57,8 +57,8 @@ class Manifest(Slice):
             raise UserError(
                 f"{file}: altered since `detdistill data` wrote it: SHA-256 {found[:12]}, expected {entry.sha256[:12]}"
             )
-        records = _records(parse(_Coco, read_json(file), str(file)), self.classes, file)
-        return Split(records, paths.data(self.study, "images"), {} if cache else None)
+        records = read_records(file, self.classes)
+        return Split(records, self.classes, paths.data(self.study, "images"), {} if cache else None)
 
 
 def load(study: str) -> Manifest:
@@ -74,26 +74,14 @@ def load(study: str) -> Manifest:
     return manifest
 
 
-@dataclass(frozen=True)
-class Record:
-    """One image: `boxes` (n, 4) float32 xyxy in pixels, `labels` (n,) int64 0-based, two (n,) bool flags."""
-
-    image_id: int
-    file_name: str
-    width: int
-    height: int
-    sha256: str | None
-    boxes: Tensor
-    labels: Tensor
-    iscrowd: Tensor
-    difficult: Tensor
-
-
 class Split(Dataset[tuple[Tensor, Targets]]):
     """The images of one split in the order of their file, as a PyTorch data set of (image, targets)."""
 
-    def __init__(self, records: Sequence[Record], folder: Path, cache: dict[int, Tensor] | None = None) -> None:
+    def __init__(
+        self, records: Sequence[Record], classes: Sequence[str], folder: Path, cache: dict[int, Tensor] | None = None
+    ) -> None:
         self.records = list(records)
+        self.classes = list(classes)
         self._folder = folder
         self._cache = cache
         self._verified: set[int] = set()
@@ -106,7 +94,7 @@ class Split(Dataset[tuple[Tensor, Targets]]):
 
     def subset(self, indices: Sequence[int]) -> "Split":
         """These images only, in this order; decoded images are shared with the whole."""
-        return Split([self.records[index] for index in indices], self._folder, self._cache)
+        return Split([self.records[index] for index in indices], self.classes, self._folder, self._cache)
 
     def targets(self, index: int) -> Targets:
         """`boxes` (n, 4) float32 xyxy, `labels` (n,) int64, `iscrowd` and `difficult` (n,) bool, `image_id` ()."""
@@ -131,7 +119,9 @@ class Split(Dataset[tuple[Tensor, Targets]]):
         pixels = _decode(path)
         if pixels.shape[:2] != (record.height, record.width):
             found = f"{pixels.shape[1]} x {pixels.shape[0]}"
-            raise UserError(f"{path}: the image is {found} pixels, the annotations say {record.width} x {record.height}")
+            raise UserError(
+                f"{path}: the image is {found} pixels, the annotations say {record.width} x {record.height}"
+            )
         if record.sha256 is not None and record.image_id not in self._verified:
             if hashlib.sha256(pixels.tobytes()).hexdigest() != record.sha256:
                 raise UserError(f"{path}: altered: its pixels do not match the sha256 in the annotations")
@@ -140,80 +130,6 @@ class Split(Dataset[tuple[Tensor, Targets]]):
         if self._cache is not None:
             self._cache[record.image_id] = image
         return image
-
-
-class _Lenient(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True)  # COCO files carry licences, masks and more
-
-
-class _Image(_Lenient):
-    id: int
-    file_name: str
-    width: Annotated[int, Field(gt=0)]
-    height: Annotated[int, Field(gt=0)]
-    sha256: str | None = None
-
-
-class _Annotation(_Lenient):
-    id: int
-    image_id: int
-    category_id: int
-    bbox: Annotated[list[FiniteFloat], Field(min_length=4, max_length=4)]
-    iscrowd: int = 0
-    difficult: int = 0
-
-
-class _Category(_Lenient):
-    id: int
-    name: str
-
-
-class _Coco(_Lenient):
-    images: list[_Image]
-    annotations: list[_Annotation]
-    categories: list[_Category]
-
-
-def _records(coco: _Coco, classes: Sequence[str], file: Path) -> list[Record]:
-    """The annotations image by image, checked against each other. Raises UserError naming `file` and the field."""
-    if not coco.images:
-        raise UserError(f"{file}: images: the split is empty; at least one image is needed")
-    expected = [_Category(id=label + 1, name=name) for label, name in enumerate(classes)]
-    if coco.categories != expected:
-        raise UserError(f"{file}: categories: must be the classes of the manifest with ids 1 to {len(classes)}, in order")
-    images = {image.id: image for image in coco.images}
-    if len(images) != len(coco.images):
-        raise UserError(f"{file}: images: two have the same id")
-    grouped: dict[int, list[_Annotation]] = {image: [] for image in images}
-    for annotation in coco.annotations:
-        where = f"{file}: annotation {annotation.id}"
-        if annotation.image_id not in images:
-            raise UserError(f"{where}: image_id: no image has id {annotation.image_id}")
-        if not 1 <= annotation.category_id <= len(classes):
-            raise UserError(f"{where}: category_id: found {annotation.category_id}, allowed 1 to {len(classes)}")
-        image = images[annotation.image_id]
-        x, y, width, height = annotation.bbox
-        if width <= 0 or height <= 0:
-            raise UserError(f"{where}: bbox: a degenerate box, {width:g} by {height:g} pixels")
-        if x >= image.width or y >= image.height or x + width <= 0 or y + height <= 0:
-            raise UserError(f"{where}: bbox: {annotation.bbox} lies outside {image.file_name}")
-        grouped[annotation.image_id].append(annotation)
-    return [_record(image, grouped[image.id]) for image in coco.images]
-
-
-def _record(image: _Image, annotations: Sequence[_Annotation]) -> Record:
-    corners = [(x, y, x + width, y + height) for x, y, width, height in (each.bbox for each in annotations)]
-    return Record(
-        image_id=image.id,
-        file_name=image.file_name,
-        width=image.width,
-        height=image.height,
-        sha256=image.sha256,
-        boxes=torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
-        labels=torch.tensor([each.category_id - 1 for each in annotations], dtype=torch.int64),
-        iscrowd=torch.tensor([each.iscrowd for each in annotations], dtype=torch.bool),
-        difficult=torch.tensor([each.difficult for each in annotations], dtype=torch.bool),
-    )
 
 
 def _decode(path: Path) -> np.ndarray:

@@ -112,7 +112,9 @@ class Writer:
         """Take the annotations of one split, to be written at the end."""
         self._splits[name] = annotations
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None:
             _remove(self._partial)
             return

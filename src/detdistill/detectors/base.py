@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -23,6 +23,9 @@ Background = Literal["softmax", "sigmoid"]
 Target = dict[str, Tensor]
 Detections = dict[str, Tensor]
 
+ABSENT: Any = None
+"""What a tap holds that was not asked for."""
+
 
 @dataclass
 class Taps:
@@ -30,7 +33,7 @@ class Taps:
 
     A pyramid level is named by its stride in pixels ("4", "8", ...), so that two detectors agree on it; a backbone
     stage likewise. Locations of a level are ordered h, w, a. Boxes are xyxy in pixels of the padded input; deltas are
-    (dx, dy, dw, dh) as in Faster R-CNN, with the engine's own variances.
+    (dx, dy, dw, dh) as in Faster R-CNN: those of anchors with unit variances, those of RoIs with the engine's own.
     """
 
     image_size: tuple[int, int] = (0, 0)
@@ -41,9 +44,9 @@ class Taps:
     """stride -> (N, C, H, W)."""
     anchors: dict[str, Tensor] = field(default_factory=dict)
     """stride -> (HWA, 4)."""
-    anchor_labels: Tensor | None = None
+    anchor_labels: Tensor = ABSENT
     """(N, sum HWA): the engine's own assignment. -1 background, -2 ignored, else the class (RPN: 0)."""
-    anchor_targets: Tensor | None = None
+    anchor_targets: Tensor = ABSENT
     """(N, sum HWA, 4): the regression targets of the assigned anchors, meaningful where the label is not negative."""
     rpn_logits: dict[str, Tensor] = field(default_factory=dict)
     """stride -> (N, HWA) objectness."""
@@ -59,17 +62,17 @@ class Taps:
     """The same of the box tower."""
     roi_boxes: list[Tensor] = field(default_factory=list)
     """One (R_i, 4) an image: the boxes that the RoI head looked at."""
-    roi_features: Tensor | None = None
+    roi_features: Tensor = ABSENT
     """(R, D), after the box head's last hidden layer."""
-    roi_maps: Tensor | None = None
+    roi_maps: Tensor = ABSENT
     """(R, C, h, w), the pooled neck features that enter the box head."""
-    roi_logits: Tensor | None = None
+    roi_logits: Tensor = ABSENT
     """(R, K + 1), background last."""
-    roi_deltas: Tensor | None = None
+    roi_deltas: Tensor = ABSENT
     """(R, K, 4)."""
-    roi_labels: Tensor | None = None
+    roi_labels: Tensor = ABSENT
     """(R,): the engine's own assignment, K for background."""
-    roi_targets: Tensor | None = None
+    roi_targets: Tensor = ABSENT
     """(R, 4): regression targets of the assigned boxes, meaningful where the label is below K."""
 
 
@@ -123,22 +126,30 @@ class Detector(nn.Module, ABC):
         raise UserError(f"{type(self).__name__} has no dense head that could finish another detector's features")
 
     @torch.no_grad()
-    def channels(self, wanted: frozenset[str], image_size: tuple[int, int] = (64, 64)) -> dict[str, dict[str, int]]:
-        """Channel counts of the wanted feature maps, tap -> stride -> C, by one look at a blank image."""
+    def shapes(
+        self, wanted: frozenset[str], image_size: tuple[int, int] = (64, 64)
+    ) -> dict[str, dict[str, torch.Size]]:
+        """Shapes of the wanted taps, tap -> stride -> shape, by one look at a blank image with one RoI.
+
+        A tap that is no mapping of strides has the one stride "".
+        """
         training = self.training
         self.eval()
         blank = torch.zeros(3, *image_size, device=next(self.parameters()).device)
         box = blank.new_tensor([[0.0, 0.0, 32.0, 32.0]])
         taps = self.observe([blank], wanted, [box])
         self.train(training)
-        counts = {}
-        for name in sorted(wanted):
-            tap = getattr(taps, name)
-            if isinstance(tap, dict):
-                counts[name] = {stride: feature.shape[1] for stride, feature in tap.items()}
-            elif isinstance(tap, Tensor):
-                counts[name] = {"": tap.shape[1]}
-        return counts
+        found = {name: getattr(taps, name) for name in sorted(wanted)}
+        return {
+            name: {stride: each.shape for stride, each in (tap if isinstance(tap, dict) else {"": tap}).items()}
+            for name, tap in found.items()
+        }
+
+    def channels(self, wanted: frozenset[str]) -> dict[str, dict[str, int]]:
+        """Channel counts of the wanted feature taps, tap -> stride -> C."""
+        return {
+            tap: {stride: shape[1] for stride, shape in levels.items()} for tap, levels in self.shapes(wanted).items()
+        }
 
 
 def save_weights(detector: Detector, path: Path) -> None:

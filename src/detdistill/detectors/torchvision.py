@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -57,6 +57,8 @@ class FasterRCNNParams(ResNetFPNParams):
     rpn_post_nms: Positive = 300
     roi_batch: Positive = 128
     roi_size: Positive = 7
+    roi_samples: Positive = 2
+    """Samples along each side of a RoIAlign bin."""
     hidden: Positive = 1024
 
 
@@ -98,9 +100,10 @@ class ResNetFPN(nn.Module):
         stages, channels, stride = OrderedDict(), width, STEM_STRIDE
         for width in sizes.widths:
             skip = nn.Sequential(nn.Conv2d(channels, width, 1, 2, bias=False), nn.BatchNorm2d(width))
-            blocks = [BasicBlock(channels, width, 2, skip)] + [BasicBlock(width, width) for _ in range(sizes.blocks - 1)]
-            channels, stride = width, stride * 2
-            stages[str(stride)] = nn.Sequential(*blocks)
+            rest = [BasicBlock(width, width) for _ in range(sizes.blocks - 1)]
+            stride *= 2
+            stages[str(stride)] = nn.Sequential(BasicBlock(channels, width, 2, skip), *rest)
+            channels = width
         self.body = nn.ModuleDict(stages)
         self.fpn = FeaturePyramidNetwork(sizes.widths, sizes.neck_channels)
         self.out_channels = sizes.neck_channels
@@ -212,9 +215,7 @@ class FasterRCNNDetector(TorchvisionDetector):
 
     def __init__(self, sizes: FasterRCNNParams, num_classes: int):
         backbone = ResNetFPN(sizes)
-        anchors = AnchorGenerator(
-            tuple(map(tuple, sizes.anchors)), (tuple(sizes.aspect_ratios),) * len(sizes.anchors)
-        )
+        anchors = AnchorGenerator(tuple(map(tuple, sizes.anchors)), (tuple(sizes.aspect_ratios),) * len(sizes.anchors))
         model = FasterRCNN(
             backbone,
             rpn_anchor_generator=anchors,
@@ -223,7 +224,7 @@ class FasterRCNNDetector(TorchvisionDetector):
             rpn_post_nms_top_n_train=sizes.rpn_post_nms,
             rpn_post_nms_top_n_test=sizes.rpn_post_nms,
             rpn_batch_size_per_image=sizes.rpn_batch,
-            box_roi_pool=MultiScaleRoIAlign(list(backbone.body), sizes.roi_size, sampling_ratio=2),
+            box_roi_pool=MultiScaleRoIAlign(list(backbone.body), sizes.roi_size, sampling_ratio=sizes.roi_samples),
             box_head=TwoMLPHead(backbone.out_channels * sizes.roi_size**2, sizes.hidden),
             box_predictor=FastRCNNPredictor(sizes.hidden, num_classes + 1),
             box_batch_size_per_image=sizes.roi_batch,
@@ -293,9 +294,7 @@ class RetinaNetDetector(TorchvisionDetector):
 
     def __init__(self, sizes: RetinaNetParams, num_classes: int):
         backbone = ResNetFPN(sizes)
-        anchors = AnchorGenerator(
-            tuple(map(tuple, sizes.anchors)), (tuple(sizes.aspect_ratios),) * len(sizes.anchors)
-        )
+        anchors = AnchorGenerator(tuple(map(tuple, sizes.anchors)), (tuple(sizes.aspect_ratios),) * len(sizes.anchors))
         model = RetinaNet(
             backbone,
             num_classes,

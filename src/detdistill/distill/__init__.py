@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 from pathlib import Path
@@ -35,6 +36,12 @@ def find(name: str, where: str) -> type[Method]:
         if inspect.isclass(value) and issubclass(value, Method) and value.__module__ == module.__name__
     )
     return method
+
+
+def summary(name: str) -> str:
+    """The first line of a method's docstring."""
+    module = ast.parse((ROOT / files()[name]).read_text())
+    return (ast.get_docstring(module) or "").partition("\n")[0]
 
 
 def build(recipe: Recipe, run: DistilledRun, student: Detector, teacher: Detector, where: str) -> Distillation:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from detdistill.detectors.base import Background, Detector, Taps, Target
@@ -14,6 +15,11 @@ from detdistill.errors import UserError
 
 # The teacher's forward must not repeat what only the student's native training step knows.
 STUDENT_ONLY = frozenset({"roi_boxes", "anchor_labels", "anchor_targets", "roi_labels", "roi_targets"})
+
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""The weight of a method of one term."""
+PartWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""The weight of one term of several; 0 switches that term off."""
 
 
 class Method(nn.Module, ABC):
@@ -64,6 +70,11 @@ class Distillation(nn.Module):
     def teacher(self) -> Detector:
         return self._hidden[0]
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Distillation:
+        # The hidden teacher must follow `.to(device)` all the same.
+        self.teacher._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
     def forward(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """The student's native losses and every method's terms (`pkd.neck`), scalars to be summed."""
         losses, student = self.student.training_step(images, targets, self._student_taps)
@@ -94,8 +105,7 @@ def check_taps(name: str, method: type[Method], student: Detector, teacher: Dete
             )
     if student.num_classes != teacher.num_classes:
         raise UserError(
-            f"{where}: methods.{name}: the student has {student.num_classes} classes, "
-            f"the teacher {teacher.num_classes}"
+            f"{where}: methods.{name}: the student has {student.num_classes} classes, the teacher {teacher.num_classes}"
         )
 
 
@@ -104,3 +114,39 @@ def same_levels(tap: str, student: Mapping[str, object], teacher: Mapping[str, o
     if list(student) != list(teacher):
         raise UserError(f"{tap}: the student's strides are {', '.join(student)}, the teacher's {', '.join(teacher)}")
     return list(student)
+
+
+def adapter(student_channels: int, teacher_channels: int) -> nn.Module:
+    """A 1x1 convolution from the student's channels to the teacher's, or nothing where they agree."""
+    if student_channels == teacher_channels:
+        return nn.Identity()
+    return nn.Conv2d(student_channels, teacher_channels, 1)
+
+
+def adapters(tap: str, student: Detector, teacher: Detector) -> nn.ModuleDict:
+    """One `adapter` a stride of a feature tap. Raises UserError when the two detectors' strides differ."""
+    students, teachers = (detector.channels(frozenset({tap}))[tap] for detector in (student, teacher))
+    return nn.ModuleDict({s: adapter(students[s], teachers[s]) for s in same_levels(tap, students, teachers)})
+
+
+def same_shapes(tap: str, student: Detector, teacher: Detector, dims: slice, what: str) -> None:
+    """Raise UserError when a tap's `dims` differ, level by level; `what` names in words what they are."""
+    own, other = (detector.shapes(frozenset({tap}))[tap] for detector in (student, teacher))
+    same_levels(tap, own, other)
+    for level, shape in own.items():
+        if shape[dims] != other[level][dims]:
+            raise UserError(
+                f"{tap}{f' at stride {level}' if level else ''}: the student has {_times(shape[dims])} {what}, "
+                f"the teacher {_times(other[level][dims])}"
+            )
+
+
+def parts(**weights: float) -> dict[str, float]:
+    """The weights of a method's terms. Raises UserError when all are 0."""
+    if not any(weights.values()):
+        raise UserError(f"at least one weight must be above 0: {', '.join(weights)}")
+    return weights
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

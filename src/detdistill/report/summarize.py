@@ -1,11 +1,12 @@
 """The `summarize` step: every run of a study becomes `summary.json`. A run without results is listed as missing."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 from detdistill import paths
 from detdistill.files import read_json, write_json
 from detdistill.params import DistilledRun, PlainRun, Recipe, Study, load_recipe, load_study
 from detdistill.report import statistics, taxonomy
+from detdistill.report.results import read_learning
 from detdistill.report.statistics import Stat
 from detdistill.report.summary import (
     PRECISIONS,
@@ -18,9 +19,8 @@ from detdistill.report.summary import (
     Summary,
 )
 
-T = TypeVar("T")
-
-RESULTS = ("metrics.json", "learning.json", "timing.json", "latency.json")
+LEARNING = "learning.json"
+RESULTS = ("metrics.json", LEARNING, "timing.json", "latency.json")
 
 
 def summarize(study_name: str) -> None:
@@ -97,7 +97,8 @@ def _load(study: str, pair: str, recipe: str, seed: int) -> dict[str, Any] | Non
     files = {name: paths.run(study, pair, recipe, seed, name) for name in RESULTS}
     if not all(path.is_file() for path in files.values()):
         return None
-    return {name: read_json(path) for name, path in files.items()}
+    read: dict[str, Any] = {name: read_json(path) for name, path in files.items() if name != LEARNING}
+    return {**read, LEARNING: read_learning(files[LEARNING])}
 
 
 def _figures(run: dict[str, Any]) -> dict[str, float | None]:
@@ -112,7 +113,7 @@ def _figures(run: dict[str, Any]) -> dict[str, float | None]:
         "core_seconds": timing["core_seconds"],
         "wall_seconds": timing["wall_seconds"],
         "images_per_second": timing["images_per_second"],
-        "core_seconds_per_image": timing["core_seconds"] / run["learning.json"][-1]["images"],
+        "core_seconds_per_image": timing["training_core_seconds"] / run[LEARNING][-1]["images"],
     }
 
 
@@ -124,11 +125,12 @@ def _compared(recipe: Recipe, own: RunStats, baselines: dict[str, RunStats], tea
     plain, plain_long = baselines.get(paths.PLAIN), baselines.get(paths.PLAIN_LONG)
     ours, theirs = values(own, "AP50"), values(plain, "AP50")
     gain = statistics.paired(ours, theirs)
-    levels = taxonomy.ordered({taxonomy.level_of(method) for method in recipe.methods})
+    method_levels = {method: taxonomy.level_of(method) for method in recipe.methods}
     return RecipeStats(
         **own,
-        levels=levels,
+        levels=taxonomy.ordered(set(method_levels.values())),
         methods=recipe.methods,
+        method_levels=method_levels,
         schedule_factor=recipe.schedule_factor,
         overhead=statistics.ratio(values(own, "core_seconds_per_image"), values(plain, "core_seconds_per_image")),
         gain_equal_steps=gain,

@@ -43,12 +43,13 @@ class RunStats(TypedDict):
 class RecipeStats(RunStats):
     """A student: its recipe, and how it stands against the plain students of the same seeds.
 
-    `overhead` is core time per training image over the plain student's; the `gain`s are differences, positive when
+    `overhead` is core time per training image, validation left out, over the plain student's; the `gain`s are differences, positive when
     better than the plain student of the same steps (`equal_steps`) or of the longer schedule (`equal_time`).
     """
 
     levels: list[str]
     methods: dict[str, dict[str, Any]]
+    method_levels: dict[str, str]
     schedule_factor: float
     overhead: Stat
     gain_equal_steps: Stat

@@ -1,5 +1,6 @@
 """The review's levels, in its order, and the level of a method: the folder of the code it is written in."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,21 +31,27 @@ LABELS = {level.key: level.label for level in LEVELS}
 CODE = Path(detdistill.__file__).parent / "distill"
 
 
-def level_of(method: str, code: Path = CODE) -> str:
+def level_of(method: str) -> str:
     """The level of a method, from where its file lies: `cnn/neck/pkd.py` is of level `neck`.
 
     Raises UserError, with the near name, when no level has that method.
     """
     for level in LEVELS:
-        if (code / level.family / level.key / f"{method}.py").is_file():
+        if (CODE / level.family / level.key / f"{method}.py").is_file():
             return level.key
-    known = sorted({file.stem for file in code.glob("*/*/*.py") if not file.stem.startswith("_")})
+    known = sorted({file.stem for file in CODE.glob("*/*/*.py") if not file.stem.startswith("_")})
     raise UserError(f"no level has a method {method!r}{near(method, known)}")
 
 
 def ordered(levels: set[str]) -> list[str]:
     """The given levels in the order of the taxonomy."""
     return [level.key for level in LEVELS if level.key in levels]
+
+
+def by_level(levels: Mapping[str, str]) -> list[str]:
+    """The methods of `levels` (method -> level) in the order of their levels, then by name."""
+    order = [level.key for level in LEVELS]
+    return sorted(levels, key=lambda method: (order.index(levels[method]), method))
 
 
 def label(levels: list[str]) -> str:

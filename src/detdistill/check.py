@@ -1,0 +1,36 @@
+"""Everything that can be wrong in a study's parameters, found before any work."""
+
+from __future__ import annotations
+
+from detdistill import detectors, distill, paths
+from detdistill.detectors.base import Detector
+from detdistill.errors import UserError
+from detdistill.params import load_recipe, load_side, load_study
+
+CLASSES = 2  # any number will do: no slice says how many classes the data have
+
+
+def check(study: str) -> None:
+    """Read every slice and build every detector and method of the study, untrained.
+
+    Raises:
+        UserError: the first fault, with its file and field.
+    """
+    loaded = load_study(study)
+    built: dict[tuple[str, str], Detector] = {}
+    for pair in loaded.pairs:
+        for side in ("teacher", "student"):
+            where = str(paths.params(study, pair.pair, side))
+            detector = load_side(study, pair.pair, side).detector
+            built[pair.pair, side] = detectors.build(pair.engine, detector, CLASSES, where)
+    for run in [*loaded.plain, *loaded.distilled]:
+        pair = loaded.pair(run.pair)
+        if run.engine != pair.engine:
+            file = paths.params(study, "study")
+            raise UserError(f"{file}: {run.pair} {run.recipe}: engine: {run.engine!r}, its pair has {pair.engine!r}")
+        recipe = load_recipe(study, run.pair, run.recipe)
+        where = str(paths.params(study, run.pair, run.recipe))
+        if run in loaded.distilled:
+            distill.build(recipe, run, built[run.pair, "student"], built[run.pair, "teacher"], where)
+        elif recipe.methods:
+            raise UserError(f"{where}: methods: a recipe that study.yaml lists under `plain` has none")

@@ -1,0 +1,116 @@
+"""The command line: one verb a step of the workflow, the same command under Snakemake and DVC.
+
+It only dispatches; each verb imports its module when it runs, so that `detdistill --help` and errors come at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from detdistill.errors import UserError
+
+app = typer.Typer(
+    help="Knowledge distillation for object detectors, level by level, from data to PDF.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+StudyName = Annotated[str, typer.Option("--study", help="A folder below params/.")]
+PairName = Annotated[str, typer.Argument(metavar="PAIR", help="A pair of the study.")]
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe that the study lists for this pair.")]
+Seed = Annotated[int, typer.Argument(metavar="SEED", min=0)]
+
+
+@app.command()
+def data(study: StudyName = "digits") -> None:
+    """Make or read the data set and write its manifest; the first step, so it checks the whole study before."""
+    from detdistill.check import check
+    from detdistill.data import make
+
+    check(study)
+    make(study)
+
+
+@app.command()
+def teacher(pair: PairName, study: StudyName = "digits") -> None:
+    """Train the teacher of a pair."""
+    from detdistill.train import train_teacher
+
+    train_teacher(study, pair)
+
+
+@app.command()
+def student(pair: PairName, recipe: RecipeName, seed: Seed, study: StudyName = "digits") -> None:
+    """Train a student that no teacher helps: `plain` or `plain_long`."""
+    from detdistill.train import train_student
+
+    train_student(study, pair, recipe, seed)
+
+
+@app.command()
+def distill(pair: PairName, recipe: RecipeName, seed: Seed, study: StudyName = "digits") -> None:
+    """Train a student with the methods of a recipe."""
+    from detdistill.train import train_student
+
+    train_student(study, pair, recipe, seed)
+
+
+@app.command()
+def evaluate(pair: PairName, recipe: RecipeName, seed: Seed, study: StudyName = "digits") -> None:
+    """Measure a trained run on the validation and the test split."""
+    from detdistill.evaluate.step import evaluate
+
+    evaluate(study, pair, recipe, seed)
+
+
+@app.command()
+def summarize(study: StudyName = "digits") -> None:
+    """Statistics over all runs of the study."""
+    from detdistill.report.summarize import summarize
+
+    summarize(study)
+
+
+@app.command()
+def report(study: StudyName = "digits") -> None:
+    """Draw the figures and compile the PDF."""
+    from detdistill.report.step import report
+
+    report(study)
+
+
+@app.command()
+def sync(study: StudyName = "digits") -> None:
+    """Tell the driver that is behind what the other one finished; refuse when that is not true."""
+    from detdistill.sync import sync
+
+    sync(study)
+
+
+@app.command()
+def check(study: StudyName = "digits") -> None:
+    """Validate every parameter slice of the study: detectors, recipes and methods, without training anything."""
+    from detdistill.check import check
+
+    check(study)
+
+
+@app.command()
+def methods() -> None:
+    """List the methods by level, with the paper each comes from."""
+    from detdistill.distill import files, summary
+
+    for name, file in files().items():
+        typer.echo(f"{file.parent!s:<14} {name:<10} {summary(name)}")
+
+
+def main() -> None:
+    """Entry point: a UserError is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

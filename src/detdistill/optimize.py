@@ -1,0 +1,54 @@
+"""The optimiser, the learning rate over the steps, and the order of the images: all functions of params and seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from detdistill.params import Training
+
+
+def optimizer(module: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """AdamW or SGD over the trainable parameters; norms and biases are not decayed."""
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": training.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=training.lr, fused=True)
+    return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum)
+
+
+def scheduler(optimizer: torch.optim.Optimizer, training: Training, steps: int) -> LRScheduler:
+    """OneCycle (Smith and Topin, arXiv 1708.07120), or linear warm-up and a tenth of the rate at each milestone.
+
+    Warm-up and milestones are shares of all steps, so a longer schedule keeps its shape.
+    """
+    if training.schedule == "onecycle":
+        # OneCycle's own momentum cycle stays: it is part of the published policy.
+        return OneCycleLR(optimizer, training.lr, total_steps=steps, pct_start=training.warmup)
+    warmup = max(1, math.ceil(training.warmup * steps))
+    milestones = [share * steps for share in training.milestones]
+    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup) * 0.1 ** sum(step >= m for m in milestones))
+
+
+def batches(images: int, batch: int, steps: int, seed: int, start: int = 0) -> Iterator[list[int]]:
+    """The image indices of each step from `start` on: a new order each epoch, incomplete last batches left out.
+
+    Step s always gets the same images for the same seed, so a resumed run continues the order without replaying it.
+    """
+    batch = min(batch, images)
+    per_epoch = images // batch
+    order, epoch = torch.empty(0), -1
+    for step in range(start, steps):
+        if step // per_epoch != epoch:
+            epoch = step // per_epoch
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+            order = torch.randperm(images, generator=generator)
+        first = step % per_epoch * batch
+        yield order[first : first + batch].tolist()

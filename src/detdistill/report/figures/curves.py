@@ -1,0 +1,64 @@
+"""Learning curves: validation AP50 against training steps, the mean over seeds and their range."""
+
+from collections import defaultdict
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from detdistill import paths
+from detdistill.report.figures.style import FULL_WIDTH, PLAIN, TEACHER, colour, light_grid
+from detdistill.report.names import Names
+from detdistill.report.results import read_learning
+from detdistill.report.summary import RunStats, Summary
+
+# Recipes of one level share a hue, so they differ by their dashes.
+_DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.5), (1.2, 1.2), (6, 1.2, 1.2, 1.2), (2.5, 1.2))
+
+
+def draw(summary: Summary, names: Names) -> Figure:
+    """One panel a pair: teacher, plain students and every recipe, in steps of their own schedule."""
+    pairs = list(summary["pairs"])
+    figure = Figure(figsize=(FULL_WIDTH, 3.1), layout="constrained")
+    for axes, pair in zip(figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0], pairs, strict=True):
+        _panel(axes, summary, pair, names)
+    figure.axes[0].set_ylabel("Validation AP50 (%)")
+    return figure
+
+
+def _panel(axes: Axes, summary: Summary, pair: str, names: Names) -> None:
+    content = summary["pairs"][pair]
+
+    def line(recipe: str, run: RunStats, hue: str, dashes: tuple[float, ...], width: float = 1.1) -> None:
+        curve = _curve(summary["study"], pair, recipe, run)
+        if not curve:
+            return
+        steps = list(curve)
+        low, high = [min(curve[step]) for step in steps], [max(curve[step]) for step in steps]
+        mean = [sum(curve[step]) / len(curve[step]) for step in steps]
+        axes.plot(steps, mean, color=hue, dashes=dashes, linewidth=width, label=names.recipe(pair, recipe))
+        axes.fill_between(steps, low, high, color=hue, alpha=0.13, linewidth=0)
+
+    line(paths.TEACHER, content["teacher"], TEACHER, (), 1.4)
+    for recipe, dashes in ((paths.PLAIN, ()), (paths.PLAIN_LONG, (4, 1.5))):
+        if recipe in content["recipes"]:
+            line(recipe, content["recipes"][recipe], PLAIN, dashes, 1.6)
+    used: dict[str, int] = defaultdict(int)
+    for row in summary["levels"]:
+        if row["pair"] == pair:
+            hue = colour(row["levels"])
+            line(row["recipe"], content["recipes"][row["recipe"]], hue, _DASHES[used[hue] % len(_DASHES)])
+            used[hue] += 1
+    axes.set_title(names.pair(pair), fontweight="bold")
+    axes.set(xlabel="Training steps", xlim=(0, None), ylim=(0, None))
+    light_grid(axes, "y")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, handlelength=2.4, columnspacing=1.2)
+
+
+def _curve(study: str, pair: str, recipe: str, run: RunStats) -> dict[int, list[float]]:
+    """Step -> AP50 in points of every seed that has it; a seed without results has none."""
+    curve: dict[int, list[float]] = defaultdict(list)
+    for seed in run["runs"]:
+        for point in read_learning(paths.run(study, pair, recipe, seed, "learning.json")):
+            if point["AP50"] is not None:
+                curve[point["step"]].append(100 * point["AP50"])
+    return dict(sorted(curve.items()))

@@ -1,0 +1,82 @@
+"""The steps of a study by rule, with how many of each there are, and what each needs."""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from detdistill.params import Study
+from detdistill.report.figures.style import FULL_WIDTH, INK
+
+_HALF = (0.62, 0.3)
+_PLACES = {
+    "data": (0.0, 0.0),
+    "teacher": (1.75, 0.75),
+    "student": (1.75, -0.75),
+    "distill": (3.5, 0.0),
+    "evaluate": (5.25, 0.0),
+    "summarize": (7.0, 0.0),
+    "report": (8.75, 0.0),
+}
+_NEEDS = (
+    ("data", "teacher"),
+    ("data", "student"),
+    ("data", "distill"),
+    ("teacher", "distill"),
+    ("teacher", "evaluate"),
+    ("student", "evaluate"),
+    ("distill", "evaluate"),
+    ("evaluate", "summarize"),
+    ("summarize", "report"),
+)
+
+
+def counts(study: Study) -> dict[str, int]:
+    """How many steps of each rule the study has."""
+    seeds, teachers = len(study.seeds), len(study.pairs)
+    students, distilled = len(study.plain) * seeds, len(study.distilled) * seeds
+    runs = teachers + students + distilled
+    return {
+        "data": 1,
+        "teacher": teachers,
+        "student": students,
+        "distill": distilled,
+        "evaluate": runs,
+        "summarize": 1,
+        "report": 1,
+    }
+
+
+def draw(study: Study) -> Figure:
+    """Boxes from left to right in the order of the work; a rule that the study does not use is left out."""
+    figure = Figure(figsize=(FULL_WIDTH, 1.6), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlim=(-0.75, 9.5), ylim=(-1.12, 1.12), aspect="equal")
+    axes.axis("off")
+    steps = {rule: count for rule, count in counts(study).items() if count}
+    for rule, count in steps.items():
+        _step(axes, rule, count)
+    for before, after in _NEEDS:
+        if before in steps and after in steps:
+            _arrow(axes, before, after)
+    return figure
+
+
+def _step(axes: Axes, rule: str, count: int) -> None:
+    x, y = _PLACES[rule]
+    width, height = _HALF
+    corner = (x - width, y - height)
+    style = "round,pad=0,rounding_size=0.08"
+    axes.add_patch(FancyBboxPatch(corner, 2 * width, 2 * height, boxstyle=style, fc="#f3f3f3", ec=INK, lw=0.7))
+    axes.text(x, y + 0.08, rule, ha="center", va="center", fontweight="bold")
+    axes.text(x, y - 0.15, f"{count} step{'s' if count > 1 else ''}", ha="center", va="center", fontsize=7)
+
+
+def _arrow(axes: Axes, before: str, after: str) -> None:
+    (x1, y1), (x2, y2) = _PLACES[before], _PLACES[after]
+    width, height = _HALF
+    start, end, route = (x1 + width, y1), (x2 - width, y2), "arc3"
+    if y1 != y2 and before != "data":
+        # Around the boxes between, into this one from above or below.
+        end, route = (x2, y2 + height * (1 if y1 > y2 else -1)), "angle,angleA=0,angleB=90,rad=6"
+    shape = {"arrowstyle": "-|>", "mutation_scale": 7, "lw": 0.7, "color": INK, "shrinkA": 1, "shrinkB": 1}
+    axes.add_patch(FancyArrowPatch(start, end, connectionstyle=route, **shape))

@@ -1,0 +1,82 @@
+"""One look for every figure: sizes of the printed page, a palette that the colour-blind can read, repeatable SVG."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from detdistill.files import write_atomic
+
+# Inches on paper: the text block of the report and one of its two columns.
+FULL_WIDTH = 6.85
+COLUMN_WIDTH = 3.31
+
+INK = "#1a1a1a"
+GREY = "#8a8a8a"
+FAINT = "#d9d9d9"
+TEACHER = "#1a1a1a"
+PLAIN = "#7a7a7a"
+
+# Okabe and Ito's palette, one hue a level.
+LEVEL = {
+    "backbone": "#e69f00",
+    "neck": "#0072b2",
+    "head": "#cc79a7",
+    "rpn_roi": "#009e73",
+    "query": "#56b4e9",
+    "feature": "#b8a800",
+    "logit": "#a0522d",
+}
+SEVERAL_LEVELS = "#d55e00"
+
+_STYLE = {
+    # The one serif family that ships with matplotlib in every weight, so that no machine falls back to another.
+    "font.family": "STIXGeneral",
+    "mathtext.fontset": "stix",
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8.5,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.1,
+    "hatch.linewidth": 0.4,
+    "svg.fonttype": "path",
+    # Element ids are hashes; without a fixed salt they differ from run to run.
+    "svg.hashsalt": "detdistill",
+}
+
+P = ParamSpec("P")
+
+
+def save(path: Path, draw: Callable[P, Figure], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Draw under this style and write an SVG whose bytes depend on the figure alone."""
+    with matplotlib.rc_context(_STYLE):
+        buffer = io.BytesIO()
+        draw(*args, **kwargs).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    write_atomic(path, buffer.getvalue())
+
+
+def colour(levels: list[str]) -> str:
+    """The hue of a recipe: its level's, or one of its own when it acts on several."""
+    return LEVEL[levels[0]] if len(levels) == 1 else SEVERAL_LEVELS
+
+
+def light_grid(axes: Axes, axis: str) -> None:
+    """Hairlines behind the data along one axis, `x` or `y`."""
+    axes.grid(axis=axis, color=FAINT, linewidth=0.4)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)

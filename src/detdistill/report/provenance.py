@@ -1,0 +1,134 @@
+"""Where a report comes from: commit, digests, versions, machines, and the time that every step took."""
+
+import hashlib
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detdistill import paths
+from detdistill.data.manifest import Manifest
+from detdistill.files import read_json, sha256
+from detdistill.params import Study
+from detdistill.report.summary import Summary
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The code's commit, `unknown` outside a repository; `dirty` is None there. `time` is in seconds since 1970."""
+
+    name: str
+    dirty: bool | None
+    time: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The steps of one recipe together: runs, seconds summed over them, and the largest peak of memory in bytes."""
+
+    step: str
+    pair: str | None
+    recipe: str | None
+    runs: int
+    wall_seconds: float
+    core_seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything that the last page tells; `machines` and `versions` are each distinct value once."""
+
+    commit: Commit
+    data_digest: str
+    params_digest: str
+    params_files: int
+    versions: dict[str, list[str]]
+    machines: list[dict[str, Any]]
+    costs: list[Cost]
+
+
+def collect(study: Study, summary: Summary, manifest: Manifest) -> Provenance:
+    """Read it from the repository, the params and every `timing.json` of the runs that have results."""
+    groups = _timings(study, summary)
+    timings = [timing for _, each in groups for timing in each]
+    files = sorted((paths.PARAMS / study.study).rglob("*.yaml"))
+    return Provenance(
+        commit=commit(),
+        data_digest=manifest.digest,
+        params_digest=params_digest(files),
+        params_files=len(files),
+        versions=_versions(timings),
+        machines=_distinct([timing["machine"] for timing in timings]),
+        costs=[_cost(*label, each) for label, each in groups if each],
+    )
+
+
+def commit(root: Path = Path()) -> Commit:
+    """HEAD of the repository around `root`.
+
+    Dirty means that tracked files differ from it, other than the reports and DVC's locks, which running a study
+    rewrites.
+    """
+    head = _git(root, "show", "--no-patch", "--format=%H %ct", "HEAD")
+    if head is None:
+        return Commit(UNKNOWN, None, 0)
+    name, time = head.split()
+    ignored = (":(exclude,top)reports", ":(exclude,glob,top)**/dvc.lock")
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", *ignored)
+    return Commit(name, bool(changed), int(time))
+
+
+def params_digest(files: Sequence[Path]) -> str:
+    """SHA-256 over the digests and paths of the params files, in the order of their paths."""
+    lines = [f"{sha256(file)}  {file.as_posix()}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _timings(study: Study, summary: Summary) -> list[tuple[tuple[str, str | None, str | None], list[dict[str, Any]]]]:
+    """(step, pair, recipe) -> the timings of its runs, in the order of the work."""
+    data = paths.data(study.study, "timing.json")
+    groups: list[tuple[tuple[str, str | None, str | None], list[dict[str, Any]]]] = [
+        (("data", None, None), [read_json(data)])
+    ]
+    steps = [("teacher", each.pair, paths.TEACHER) for each in study.pairs]
+    steps += [("student", each.pair, each.recipe) for each in study.plain]
+    steps += [("distill", each.pair, each.recipe) for each in study.distilled]
+    for step, pair, recipe in steps:
+        content = summary["pairs"][pair]
+        stats = content["teacher"] if recipe == paths.TEACHER else content["recipes"][recipe]
+        files = [paths.run(study.study, pair, recipe, seed, "timing.json") for seed in stats["runs"]]
+        groups.append(((step, pair, recipe), [read_json(file) for file in files]))
+    return groups
+
+
+def _cost(step: str, pair: str | None, recipe: str | None, timings: list[dict[str, Any]]) -> Cost:
+    return Cost(
+        step,
+        pair,
+        recipe,
+        len(timings),
+        sum(timing["wall_seconds"] for timing in timings),
+        sum(timing["core_seconds"] for timing in timings),
+        max(timing["peak_memory_bytes"] for timing in timings),
+    )
+
+
+def _versions(timings: list[dict[str, Any]]) -> dict[str, list[str]]:
+    names = sorted({name for timing in timings for name in timing["versions"]})
+    return {name: _distinct([timing["versions"].get(name, "absent") for timing in timings]) for name in names}
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    return [value for index, value in enumerate(values) if value not in values[:index]]

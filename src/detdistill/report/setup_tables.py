@@ -1,0 +1,126 @@
+"""The tables of what was done rather than found: data, detectors, methods, published figures, costs."""
+
+from typing import Any
+
+from detdistill import paths
+from detdistill.data.manifest import Manifest
+from detdistill.params import Study, Training, load_side
+from detdistill.report import numbers, taxonomy
+from detdistill.report.citations import Citations
+from detdistill.report.literature import Figure, Literature
+from detdistill.report.names import Names
+from detdistill.report.provenance import Cost, Provenance
+from detdistill.report.summary import Summary
+from detdistill.report.tables import Group, Table
+
+_TRAINING = ("steps", "batch", "optimizer", "lr", "weight_decay", "schedule", "warmup", "clip_norm", "precision", "threads")
+
+
+def splits(manifest: Manifest) -> Table:
+    """Images and boxes of every split, and the range over its classes."""
+    rows = []
+    for name, split in manifest.splits.items():
+        low, high = min(split.boxes_per_class), max(split.boxes_per_class)
+        per_class = numbers.count(low) if low == high else f"{numbers.count(low)} to {numbers.count(high)}"
+        per_image = f"{split.boxes / split.images:.2f}" if split.images else numbers.NONE
+        rows.append([name, numbers.count(split.images), numbers.count(split.boxes), per_image, per_class])
+    return Table(["Split", "Images", "Boxes", "Boxes an image", "Boxes a class"], "lrrrr", [Group(None, rows)])
+
+
+def detectors(study: Study, names: Names) -> Table:
+    """Teacher and student of every pair, by the keys of their params files; a dash where an engine has no such key."""
+    sides = [load_side(study.study, pair.pair, side) for pair in study.pairs for side in ("teacher", "student")]
+    keys = list(dict.fromkeys(key for side in sides for key in side.detector))
+    built = [[_words(key), *(_value(side.detector.get(key)) for side in sides)] for key in keys]
+    trained = [[_words(key), *(_trained(side.training, key) for side in sides)] for key in _TRAINING]
+    spans = [("", 1), *((names.pair(pair.pair), 2) for pair in study.pairs)]
+    header = ["", *["Teacher", "Student"] * len(study.pairs)]
+    return Table(header, "l" + "r" * len(sides), [Group("Detector", built), Group("Training", trained)], spans)
+
+
+def _trained(training: Training, key: str) -> str:
+    return _value(getattr(training, key))
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _value(value: Any) -> str:
+    """A YAML value in print: lists without brackets, a dash for an absent key."""
+    if value is None:
+        return numbers.NONE
+    if isinstance(value, list):
+        return ", ".join(_value(each) for each in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{_words(key)} {_value(each)}" for key, each in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def methods(summary: Summary, names: Names, literature: Literature, citations: Citations) -> Table:
+    """Every recipe's methods with their level and the parameters that its params file gives them."""
+    groups = []
+    for pair, content in summary["pairs"].items():
+        rows = []
+        for recipe in [row["recipe"] for row in summary["levels"] if row["pair"] == pair]:
+            stats = content["recipes"][recipe]
+            for position, method in enumerate(taxonomy.by_level(stats["method_levels"])):
+                name = literature.name(method) + citations.mark(method)
+                level = taxonomy.LABELS[stats["method_levels"][method]]
+                given = ", ".join(f"{_words(key)} {_value(value)}" for key, value in stats["methods"][method].items())
+                rows.append([recipe if position == 0 else "", level, name, given])
+        groups.append(Group(names.pair(pair), rows))
+    return Table(["Recipe", "Level", "Method", "Parameters"], "llll", groups)
+
+
+def published(summary: Summary, literature: Literature, citations: Citations) -> Table:
+    """Published figures of the methods in the study and some for scale, with where each was read."""
+    measured = {method for pair in summary["pairs"].values() for each in pair["recipes"].values() for method in each["methods"]}
+    groups = []
+    relevant = literature.relevant(measured)
+    for title, chosen in (
+        ("Methods of this study", [each for each in relevant if each.reference in measured]),
+        ("Others, for scale", [each for each in relevant if each.reference not in measured]),
+    ):
+        if chosen:
+            groups.append(Group(title, [_published(each, literature, citations) for each in chosen]))
+    return Table(["Method", "Setting", "Data", "AP", "AP50", "Read in"], "llllll", groups)
+
+
+def _published(figure: Figure, literature: Literature, citations: Citations) -> list[str]:
+    method = literature.name(figure.reference) + citations.mark(figure.reference)
+    notes = "; ".join(part for part in (figure.source, figure.note) if part)
+    source = f"† {notes}" if figure.kind == "secondary" else notes or "the paper"
+    return [method, figure.setting, figure.data, _change(figure.AP), _change(figure.AP50), source]
+
+
+def _change(values: tuple[float | None, float | None, float | None]) -> str:
+    """`37.4 → 39.7 (38.9)`: plain student, distilled, and the teacher in brackets where it is known."""
+    teacher, student, distilled = values
+    if student is None or distilled is None:
+        return numbers.NONE
+    return f"{student:.1f} → {distilled:.1f}" + (f" ({teacher:.1f})" if teacher is not None else "")
+
+
+def costs(provenance: Provenance, names: Names) -> Table:
+    """Wall and core time by step and recipe, summed over seeds, and the total."""
+
+    def row(cost: Cost) -> list[str]:
+        recipe = cost.recipe if cost.recipe and cost.recipe != paths.TEACHER else ""
+        pair = names.pair(cost.pair) if cost.pair else ""
+        memory = numbers.scaled(cost.peak_memory_bytes, 2**20, 0)
+        times = [numbers.duration(cost.wall_seconds), numbers.duration(cost.core_seconds)]
+        return [cost.step, pair, recipe, str(cost.runs), *times, memory]
+
+    rows = [row(cost) for cost in provenance.costs]
+    total = [
+        "total",
+        "",
+        "",
+        str(sum(cost.runs for cost in provenance.costs)),
+        numbers.duration(sum(cost.wall_seconds for cost in provenance.costs)),
+        numbers.duration(sum(cost.core_seconds for cost in provenance.costs)),
+        numbers.scaled(max(cost.peak_memory_bytes for cost in provenance.costs), 2**20, 0),
+    ]
+    header = ["Step", "Pair", "Recipe", "Runs", "Wall", "Core", "Peak MiB"]
+    return Table(header, "lllrrrr", [Group(None, rows), Group(None, [total])])

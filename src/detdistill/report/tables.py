@@ -1,0 +1,139 @@
+"""The tables of results: from the summary to rows of printed strings. Nothing is computed here."""
+
+from dataclasses import dataclass, field
+
+from detdistill import paths
+from detdistill.report import numbers, taxonomy
+from detdistill.report.choice import best_recipe
+from detdistill.report.names import Names
+from detdistill.report.statistics import Stat
+from detdistill.report.summary import PairSummary, RecipeStats, RunStats, Summary
+
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows under a common heading, or under none."""
+
+    title: str | None
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """`align` has one of l, c, r a column; `spans` is an optional row of (heading, columns) above the header."""
+
+    header: list[str]
+    align: str
+    groups: list[Group]
+    spans: list[tuple[str, int]] = field(default_factory=list)
+
+
+def results(summary: Summary, names: Names) -> Table:
+    """The table by level: every pair's teacher and plain students, then its recipes from the backbone onwards."""
+    header = [
+        "Level",
+        "Recipe",
+        "AP50",
+        "AP",
+        "Gain at equal steps",
+        "Seeds better",
+        "Gain at equal core time",
+        "Gap closed",
+        "Core time",
+        "Verdict",
+    ]
+    groups = []
+    for pair, content in summary["pairs"].items():
+        rows = [["", "Teacher", precision(content["teacher"], "AP50"), _stat(content["teacher"], "AP"), *[""] * 6]]
+        for plain in (paths.PLAIN, paths.PLAIN_LONG):
+            if plain in content["recipes"]:
+                rows.append(_plain(names.recipe(pair, plain), content["recipes"][plain]))
+        order = [row["recipe"] for row in summary["levels"] if row["pair"] == pair]
+        rows += [_distilled(names.recipe(pair, recipe), content["recipes"][recipe]) for recipe in order]
+        groups.append(Group(names.pair(pair), rows))
+    return Table(header, "llrrrcrrrl", groups)
+
+
+def _plain(label: str, stats: RecipeStats) -> list[str]:
+    longer = stats["kind"] == "plain_long"
+    gain = numbers.gain(stats["gain_equal_steps"]) if longer and stats["runs"] else ""
+    label = f"{label} ({stats['schedule_factor']:g}× steps)" if longer else label
+    cost = numbers.factor(stats["overhead"]["mean"] and stats["overhead"]["mean"] * stats["schedule_factor"])
+    return ["", label, precision(stats, "AP50"), _stat(stats, "AP"), gain, "", "", "", cost if stats["runs"] else "", ""]
+
+
+def _distilled(label: str, stats: RecipeStats) -> list[str]:
+    start = [taxonomy.label(stats["levels"]), label, precision(stats, "AP50")]
+    if not stats["runs"]:
+        return [*start, *[""] * 7]
+    overhead = stats["overhead"]["mean"]
+    return [
+        *start,
+        _stat(stats, "AP"),
+        numbers.gain(stats["gain_equal_steps"]),
+        f"{stats['seeds_better']} of {stats['gain_equal_steps']['n']}",
+        numbers.gain(stats["gain_equal_time"]),
+        numbers.percent(stats["gap_closed"]["mean"]),
+        numbers.factor(overhead and overhead * stats["schedule_factor"]),
+        stats["verdict"],
+    ]
+
+
+def precision(stats: RunStats, name: str) -> str:
+    """Mean and spread, with the seeds that are missing named; `missing` when none has results."""
+    if not stats["runs"]:
+        return MISSING
+    seeds = ", ".join(str(seed) for seed in stats["missing"])
+    return _stat(stats, name) + (f" (seed {seeds} missing)" if seeds else "")
+
+
+def _stat(stats: RunStats, name: str) -> str:
+    stat: Stat = stats[name]  # type: ignore[literal-required]
+    return numbers.spread(stat) if stats["runs"] else ""
+
+
+def models(summary: Summary, names: Names) -> Table:
+    """What teacher and student cost to run, and every precision of teacher, plain and best distilled student."""
+    header = ["Model", "Parameters", "MFLOP", "File, kB", "ms/image", "AP50", "AP", "AP75", "APs", "APm", "APl"]
+    header += ["VOC area", "VOC 11-pt"]
+    groups = []
+    for pair, content in summary["pairs"].items():
+        rows = []
+        for recipe, stats in compared(content):
+            size = [
+                numbers.count(stats["parameters"]),
+                numbers.scaled(stats["flops"], 1e6),
+                numbers.scaled(stats["checkpoint_bytes"], 1e3, 0),
+                numbers.scaled(stats["milliseconds_per_image"]["mean"], 1),
+            ]
+            keys = ("AP50", "AP", "AP75", "AP_small", "AP_medium", "AP_large", "voc_AP50_area", "voc_AP50_11point")
+            found = [numbers.points(stats[key]["mean"]) for key in keys]  # type: ignore[literal-required]
+            label = names.recipe(pair, recipe)
+            rows.append([label, *size, *found] if stats["runs"] else [label, MISSING, *[""] * 11])
+        groups.append(Group(names.pair(pair), rows))
+    return Table(header, "l" + "r" * 12, groups)
+
+
+def classes(summary: Summary, names: Names, class_names: list[str]) -> Table:
+    """Test AP50 of every class, for teacher, plain and best distilled student of each pair."""
+    columns = [stats for content in summary["pairs"].values() for _, stats in compared(content)]
+    header = ["Class"]
+    spans = [("", 1)]
+    for pair, content in summary["pairs"].items():
+        shown = compared(content)
+        header += [{paths.TEACHER: "Teacher", paths.PLAIN: "Plain"}.get(recipe, "Distilled") for recipe, _ in shown]
+        spans.append((names.pair(pair), len(shown)))
+    rows = [
+        [name, *(numbers.points(each["per_class_AP50"][name]["mean"]) if each["runs"] else "–" for each in columns)]
+        for name in class_names
+    ]
+    return Table(header, "l" + "r" * len(columns), [Group(None, rows)], spans)
+
+
+def compared(content: PairSummary) -> list[tuple[str, RunStats]]:
+    """Teacher, plain student and the distilled one that validation chose, as far as the study has them."""
+    best = best_recipe(content)
+    chosen = [name for name in (paths.PLAIN, best) if name is not None and name in content["recipes"]]
+    return [(paths.TEACHER, content["teacher"]), *((name, content["recipes"][name]) for name in chosen)]

@@ -1,0 +1,279 @@
+"""Training: the teacher, the plain student and the distilled student share one loop, on accelerate.
+
+Same parameters and machine, same bytes: whether a run goes straight through or is killed and resumed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from detdistill import detectors, distill, paths
+from detdistill.checkpoint import Scratch, rng_state, set_rng_state
+from detdistill.data.manifest import Manifest, load
+from detdistill.detectors.base import Detector, load_weights, save_weights
+from detdistill.distill.base import Distillation
+from detdistill.errors import UserError
+from detdistill.evaluate.coco import average_precision
+from detdistill.evaluate.predict import as_float, predict
+from detdistill.files import sha256, write_atomic, write_json
+from detdistill.optimize import batches, optimizer, scheduler
+from detdistill.params import DistilledRun, Pair, Recipe, Side, load_recipe, load_side, load_study
+from detdistill.progress import TrainingProgress
+from detdistill.timing import Spent, measure
+
+
+@dataclass
+class Fitted:
+    """What a training leaves beside the weights: its curves and its cost, validation included in `total`."""
+
+    curve: list[dict[str, float]] = field(default_factory=list)
+    learning: list[dict[str, float]] = field(default_factory=list)
+    total: Spent = Spent()
+    validation: Spent = Spent()
+    earlier: Spent = Spent()
+    """The part of `total` that processes spent which were killed since."""
+
+    @classmethod
+    def restore(cls, saved: dict[str, Any]) -> Fitted:
+        """Undo `dataclasses.asdict`, in a new process."""
+        total = Spent(**saved["total"])
+        return cls(saved["curve"], saved["learning"], total, Spent(**saved["validation"]), earlier=total)
+
+
+@dataclass
+class Window:
+    """Sums of the loss terms over the steps since the last row of the curve."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+
+    def add(self, losses: dict[str, Tensor], share: float) -> None:
+        """Add one backward pass, which is `share` of a step."""
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + share * float(value.detach())
+
+    def close(self) -> dict[str, float]:
+        """The means, and a new beginning."""
+        means = {name: value / self.steps for name, value in self.sums.items()}
+        self.sums, self.steps = {}, 0
+        return means
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training needs to know: who it is, its detector and schedule, and where its files go."""
+
+    study: str
+    pair: Pair
+    recipe: str
+    seed: int
+    side: Side
+    side_file: Path
+    steps: int
+
+    def path(self, name: str) -> Path:
+        return paths.run(self.study, self.pair.pair, self.recipe, self.seed, name)
+
+    @property
+    def title(self) -> str:
+        return f"{self.pair.pair} {self.recipe} {self.seed}"
+
+
+def train_teacher(study: str, pair: str) -> None:
+    """Train the teacher of a pair and write its outputs. Raises UserError for bad input."""
+    side = load_side(study, pair, "teacher")
+    file = paths.params(study, pair, "teacher")
+    run = Run(study, load_study(study).pair(pair), paths.TEACHER, paths.TEACHER_SEED, side, file, side.training.steps)
+    _train(run, Recipe())
+
+
+def train_student(study: str, pair: str, recipe: str, seed: int) -> None:
+    """Train a plain or distilled student, as the study lists it. Raises UserError for bad input."""
+    listed = load_study(study).recipe(pair, recipe)
+    side, slice_ = load_side(study, pair, "student"), load_recipe(study, pair, recipe)
+    if slice_.methods and not isinstance(listed, DistilledRun):
+        raise UserError(f"{paths.params(study, pair, recipe)}: methods: a recipe listed under `plain` has none")
+    steps = round(side.training.steps * slice_.schedule_factor)
+    run = Run(study, listed, recipe, seed, side, paths.params(study, pair, "student"), steps)
+    _train(run, slice_)
+
+
+def _train(run: Run, recipe: Recipe) -> None:
+    """Build, train and write one run; the model is written only when all of it stands."""
+    training = run.side.training
+    torch.set_num_threads(training.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    with measure(run.recipe) as cost:
+        manifest = load(run.study)
+        accelerator = Accelerator(mixed_precision=training.precision, gradient_accumulation_steps=training.accumulate)
+        torch.manual_seed(run.seed)  # the same seed gives plain and distilled students the same first weights
+        detector = detectors.build(run.pair.engine, run.side.detector, len(manifest.classes), str(run.side_file))
+        identity = {
+            "run": [run.study, run.pair.pair, run.recipe, run.seed, run.steps],
+            "side": run.side.model_dump(),
+            "recipe": recipe.model_dump(),
+            "data": manifest.digest,
+        }
+        module: nn.Module = Native(detector)
+        if isinstance(run.pair, DistilledRun):
+            module, identity["teacher"] = _distillation(run, run.pair, recipe, detector, manifest)
+        scratch = Scratch(identity)
+        fitted = _fit(run, module, detector, manifest, accelerator, scratch)
+        if accelerator.is_main_process:
+            save_weights(detector, run.path("model.safetensors"))
+            write_atomic(run.path("curve.csv"), _csv(fitted.curve))
+            write_json(run.path("learning.json"), fitted.learning)
+    if accelerator.is_main_process:
+        images = run.steps * training.batch
+        figures = {
+            "training_core_seconds": fitted.total.core_seconds - fitted.validation.core_seconds,
+            "images_per_second": images / (fitted.total.wall_seconds - fitted.validation.wall_seconds),
+        }
+        cost.record(run.path("timing.json"), fitted.earlier, **figures)
+        scratch.clear()
+
+
+class Native(nn.Module):
+    """A detector trained by its own losses: what `Distillation` is without a teacher."""
+
+    def __init__(self, student: Detector):
+        super().__init__()
+        self.student = student
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return self.student.training_step(images, targets)[0]
+
+
+def _distillation(
+    run: Run, listed: DistilledRun, recipe: Recipe, student: Detector, manifest: Manifest
+) -> tuple[nn.Module, str]:
+    """The student with its recipe and its trained teacher, and the digest of the teacher's weights."""
+    side = load_side(run.study, run.pair.pair, "teacher")
+    where = str(paths.params(run.study, run.pair.pair, "teacher"))
+    teacher = detectors.build(run.pair.engine, side.detector, len(manifest.classes), where)
+    weights = paths.run(run.study, run.pair.pair, paths.TEACHER, paths.TEACHER_SEED, "model.safetensors")
+    load_weights(teacher, weights)
+    where = str(paths.params(run.study, run.pair.pair, run.recipe))
+    return distill.build(recipe, listed, student, teacher, where), sha256(weights)
+
+
+def _fit(
+    run: Run, module: nn.Module, detector: Detector, manifest: Manifest, accelerator: Accelerator, scratch: Scratch
+) -> Fitted:
+    """The loop: from the last checkpoint, if there is one, to the last step."""
+    training = run.side.training
+    train, validation = manifest.split("train", cache=True), manifest.split("val", cache=True)
+    validation = validation.subset(range(min(training.evaluate_images, len(validation))))
+    module.to(accelerator.device)
+    if isinstance(module, Distillation):
+        module.teacher.to(accelerator.device)  # hidden from the module, so moved by hand
+    optimise = optimizer(module, training)
+    schedule = scheduler(optimise, training, run.steps)
+    torch.manual_seed(run.seed + 1)  # building adapters drew numbers; from here on every recipe draws the same
+    fitted, window, start = Fitted(), Window(), 0
+    if (state := scratch.load()) is not None:
+        module.load_state_dict(state["module"])
+        optimise.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["scheduler"])
+        fitted, window, start = Fitted.restore(state["fitted"]), Window(**state["window"]), state["step"]
+        set_rng_state(state["rng"])
+    wrapped, optimise = accelerator.prepare(module, optimise)
+    order = list(batches(len(train), training.batch, run.steps, run.seed, start))
+    loader = DataLoader(
+        train,
+        batch_sampler=order,
+        num_workers=training.workers,
+        collate_fn=_collate,
+        generator=torch.Generator(),  # else each new iterator draws from the training's own
+    )
+    module.train()
+    progress = TrainingProgress(run.title, run.steps, start, training.batch, not accelerator.is_main_process)
+    with progress, measure("loop") as loop:
+        for step, batch in enumerate(loader, start + 1):
+            images, targets = _on_device(batch, accelerator)
+            for part in range(training.accumulate):
+                with accelerator.accumulate(wrapped):
+                    losses = wrapped(images[part :: training.accumulate], targets[part :: training.accumulate])
+                    total = torch.stack(list(losses.values())).sum()
+                    _check_finite(run, step, losses)
+                    accelerator.backward(total)
+                    if accelerator.sync_gradients:
+                        accelerator.clip_grad_norm_(module.parameters(), training.clip_norm)
+                    optimise.step()
+                    optimise.zero_grad()
+                window.add({"loss": total, **losses}, share=1 / training.accumulate)
+            rate = schedule.get_last_lr()[0]
+            schedule.step()
+            window.steps += 1
+            last = step == run.steps
+            if step % training.log_every == 0 or last:
+                means = window.close()
+                fitted.curve.append({"step": step, "lr": rate, **means})
+                progress.update(step, means)
+            if step % training.evaluate_every == 0 or last:
+                with measure("validation") as cost:
+                    found = average_precision(validation, predict(detector, validation, training.batch))
+                fitted.validation += cost.spent()
+                fitted.learning.append({"step": step, "images": step * training.batch, **found})
+                progress.say(f"step {step}: validation AP50 {100 * found['AP50']:.1f}, AP {100 * found['AP']:.1f}")
+            if step % training.checkpoint_every == 0 and not last and accelerator.is_main_process:
+                fitted.total = fitted.earlier + loop.spent()
+                scratch.save(
+                    {
+                        "step": step,
+                        "module": module.state_dict(),
+                        "optimizer": optimise.state_dict(),
+                        "scheduler": schedule.state_dict(),
+                        "rng": rng_state(),
+                        "fitted": asdict(fitted),
+                        "window": asdict(window),
+                    }
+                )
+    fitted.total = fitted.earlier + loop.spent()
+    return fitted
+
+
+def _collate(samples: list[tuple[Tensor, dict[str, Tensor]]]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Keep lists: images of a batch may differ in size. Crowd regions are no objects to learn."""
+    images = [image for image, _ in samples]
+    targets = [{name: target[name][~target["iscrowd"]] for name in ("boxes", "labels")} for _, target in samples]
+    return images, targets
+
+
+def _on_device(
+    batch: tuple[list[Tensor], list[dict[str, Tensor]]], accelerator: Accelerator
+) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """This process's share of a batch, images as float in 0..1."""
+    share = slice(accelerator.process_index, None, accelerator.num_processes)
+    images, targets = batch[0][share], batch[1][share]
+    device = accelerator.device
+    return (
+        [as_float(image.to(device)) for image in images],
+        [{name: value.to(device) for name, value in target.items()} for target in targets],
+    )
+
+
+def _check_finite(run: Run, step: int, losses: dict[str, Tensor]) -> None:
+    """Stop a run that has diverged, before the step that would spoil the weights."""
+    values = torch.stack([value.detach() for value in losses.values()])
+    if not torch.isfinite(values).all():
+        terms = ", ".join(f"{name} {float(value):g}" for name, value in zip(losses, values, strict=True))
+        raise UserError(f"{run.path('model.safetensors')}: not written: a loss is not finite at step {step}: {terms}")
+
+
+def _csv(rows: list[dict[str, float]]) -> bytes:
+    """The curve as CSV: one row a logged step, nine significant digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: f"{value:.9g}" for name, value in row.items()} for row in rows)
+    return text.getvalue().encode()

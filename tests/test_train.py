@@ -1,0 +1,193 @@
+"""Training: the same bytes straight or killed, teacher isolation on disk, and faults that leave no model."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from detdistill import data, paths, train
+from detdistill.errors import UserError
+from detdistill.files import sha256
+from detdistill.optimize import batches
+
+DETECTOR = {
+    "family": "faster_rcnn", "widths": [8, 8], "neck_channels": 8, "anchors": [[12.0], [24.0]], "rpn_batch": 16,
+    "rpn_pre_nms": 20, "rpn_post_nms": 10, "roi_batch": 8, "roi_size": 3, "roi_samples": 1, "hidden": 16,
+}  # fmt: skip
+TRAINING = {"steps": 12, "batch": 2, "lr": 0.002, "log_every": 5, "evaluate_every": 6, "checkpoint_every": 4}
+STUDY = {
+    "study": "tiny",
+    "title": "Tiny",
+    "seeds": [0],
+    "pairs": [{"pair": "small", "engine": "torchvision"}],
+    "plain": [{"pair": "small", "engine": "torchvision", "recipe": "plain"}],
+    "distilled": [{"pair": "small", "engine": "torchvision", "recipe": "pkd", "code": "cnn/neck/pkd.py"}],
+}
+DATA = {"kind": "digits", "images": {"train": 8, "val": 4, "test": 4}, "image_size": 64, "digit_size": {"low": 10, "high": 20}}  # noqa: E501
+OUTPUTS = ("model.safetensors", "curve.csv", "learning.json")
+
+
+def write_slice(*slice_, value):
+    path = paths.params("tiny", *slice_)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(value))
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A project folder with a study that trains in a second, its data made."""
+    monkeypatch.chdir(tmp_path)
+    write_slice("study", value=STUDY)
+    write_slice("data", value=DATA)
+    write_slice("small", "teacher", value={"detector": {**DETECTOR, "widths": [8, 16]}, "training": TRAINING})
+    write_slice("small", "student", value={"detector": DETECTOR, "training": TRAINING})
+    write_slice("small", "plain", value={})
+    write_slice("small", "pkd", value={"methods": {"pkd": {"weight": 6.0}}})
+    data.make("tiny")
+    return tmp_path
+
+
+def digests(recipe):
+    return {name: sha256(paths.run("tiny", "small", recipe, 0, name)) for name in OUTPUTS}
+
+
+def command(*verb):
+    return [sys.executable, "-m", "detdistill", *verb, "--study", "tiny"]
+
+
+def test_training_twice_gives_the_same_bytes(tiny):
+    train.train_student("tiny", "small", "plain", 0)
+    first = digests("plain")
+    train.train_student("tiny", "small", "plain", 0)
+    assert digests("plain") == first
+
+
+def test_another_seed_gives_another_model(tiny):
+    for seed in (0, 1):
+        train.train_student("tiny", "small", "plain", seed)
+    models = [sha256(paths.run("tiny", "small", "plain", seed, "model.safetensors")) for seed in (0, 1)]
+    assert models[0] != models[1]
+
+
+def test_validation_and_checkpoints_do_not_change_the_weights(tiny):
+    train.train_student("tiny", "small", "plain", 0)
+    first = digests("plain")["model.safetensors"]
+    often = {**TRAINING, "evaluate_every": 1, "checkpoint_every": 1, "log_every": 1}
+    write_slice("small", "student", value={"detector": DETECTOR, "training": often})
+    train.train_student("tiny", "small", "plain", 0)
+    assert digests("plain")["model.safetensors"] == first
+
+
+@pytest.mark.parametrize("recipe", ["plain", "pkd"])
+def test_killed_and_resumed_gives_the_same_bytes(tiny, recipe):
+    train.train_teacher("tiny", "small")
+    train.train_student("tiny", "small", recipe, 0)
+    straight = digests(recipe)
+    for name in OUTPUTS:
+        paths.run("tiny", "small", recipe, 0, name).unlink()
+    verb = "student" if recipe == "plain" else "distill"
+    for _ in range(2):
+        process = subprocess.Popen(command(verb, "small", recipe, "0"), stderr=subprocess.DEVNULL)
+        seen = {file: file.stat().st_mtime_ns for file in Path(".scratch").glob("*/checkpoint.pt")}
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            now = {file: file.stat().st_mtime_ns for file in Path(".scratch").glob("*/checkpoint.pt")}
+            if now != seen:
+                break
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finished = subprocess.run(command(verb, "small", recipe, "0"), capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert digests(recipe) == straight
+    assert not list(Path(".scratch").glob("*/*"))
+
+
+def test_a_changed_parameter_is_not_resumed_from_the_old_checkpoint(tiny, monkeypatch):
+    monkeypatch.setattr(train, "save_weights", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train.train_student("tiny", "small", "plain", 0)
+    (left,) = Path(".scratch").iterdir()
+    write_slice("small", "student", value={"detector": DETECTOR, "training": {**TRAINING, "lr": 0.001}})
+    with pytest.raises(KeyboardInterrupt):
+        train.train_student("tiny", "small", "plain", 0)
+    assert len(list(Path(".scratch").iterdir())) == 2
+    assert left.exists()
+
+
+def test_outputs_are_complete(tiny):
+    train.train_teacher("tiny", "small")
+    train.train_student("tiny", "small", "pkd", 0)
+    rows = list(csv.DictReader(paths.run("tiny", "small", "pkd", 0, "curve.csv").open()))
+    assert [row["step"] for row in rows] == ["5", "10", "12"]
+    assert {"lr", "loss", "loss_classifier", "pkd.neck"} <= set(rows[0])
+    learning = json.loads(paths.run("tiny", "small", "pkd", 0, "learning.json").read_text())
+    assert [point["step"] for point in learning] == [6, 12]
+    timing = json.loads(paths.run("tiny", "small", "pkd", 0, "timing.json").read_text())
+    assert 0 < timing["training_core_seconds"] < timing["core_seconds"]
+    plain = set(load_file(paths.run("tiny", "small", "pkd", 0, "model.safetensors")))
+    teacher = load_file(paths.run("tiny", "small", "teacher", 0, "model.safetensors"))
+    assert plain == set(teacher), "the exported student is a plain detector: no adapter, no teacher"
+
+
+def test_a_non_finite_loss_stops_the_run_and_leaves_no_model(tiny):
+    write_slice("small", "student", value={"detector": DETECTOR, "training": {**TRAINING, "lr": 1e30}})
+    with pytest.raises(UserError, match=r"a loss is not finite at step \d+: loss_classifier "):
+        train.train_student("tiny", "small", "plain", 0)
+    assert not paths.run("tiny", "small", "plain", 0, "model.safetensors").exists()
+
+
+def test_a_teacher_of_another_architecture_is_refused(tiny):
+    train.train_teacher("tiny", "small")
+    write_slice("small", "teacher", value={"detector": {**DETECTOR, "widths": [8, 24]}, "training": TRAINING})
+    with pytest.raises(UserError, match=r"teacher/0/model\.safetensors: a checkpoint of another architecture: "):
+        train.train_student("tiny", "small", "pkd", 0)
+
+
+def test_a_missing_teacher_is_told(tiny):
+    with pytest.raises(UserError, match=r"teacher/0/model\.safetensors: no such checkpoint"):
+        train.train_student("tiny", "small", "pkd", 0)
+
+
+def test_a_checkpoint_that_is_no_safetensors_is_refused(tiny):
+    weights = paths.run("tiny", "small", "teacher", 0, "model.safetensors")
+    weights.parent.mkdir(parents=True)
+    torch.save({"anything": torch.zeros(1)}, weights)
+    with pytest.raises(UserError, match="not a safetensors checkpoint"):
+        train.train_student("tiny", "small", "pkd", 0)
+
+
+def test_a_full_disk_leaves_no_model(tiny, tmp_path):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
+    code = f"{limit}; import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from detdistill.cli import main; main()"  # noqa: E501
+    arguments = ["student", "small", "plain", "0", "--study", "tiny"]
+    found = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert found.returncode == 2
+    assert "error: " in found.stderr
+    assert "Traceback" not in found.stderr
+    assert not list(Path("runs").rglob("*.safetensors*"))
+
+
+def test_errors_are_one_line_and_exit_code_2(tiny):
+    found = subprocess.run(command("student", "small", "plian", "0"), capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr.splitlines() == [
+        "error: params/tiny/study.yaml: distilled: no recipe 'plian' of pair 'small'; did you mean 'plain'?"
+    ]
+
+
+def test_every_step_has_its_images_whatever_the_start():
+    straight = list(batches(images=10, batch=4, steps=9, seed=3))
+    for start in range(9):
+        assert list(batches(images=10, batch=4, steps=9, seed=3, start=start)) == straight[start:]
+    assert sorted(straight[0] + straight[1])[0] >= 0
+    assert len(set(straight[0] + straight[1])) == 8, "no image twice in an epoch"
