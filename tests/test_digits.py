@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_splits_share_no_digit_and_every_class_is_in_each():
 
 def test_splits_share_no_pixel_of_the_photographs():
     strips = sorted(digits.STRIPS.values())
-    assert all(end <= start for (_, end), (start, _) in zip(strips, strips[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(strips))
     assert strips[0][0] == 0
     assert strips[-1][1] == 640
 

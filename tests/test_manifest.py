@@ -220,9 +220,13 @@ def test_fields_of_foreign_coco_files_are_passed_over(folder):
 
 
 def test_a_writer_that_fails_leaves_the_old_images_but_no_manifest(folder):
-    with pytest.raises(RuntimeError), Writer(STUDY, "digits", CLASSES) as writer:
-        writer.image("train-0.png", b"half")
-        raise RuntimeError
+    def fail():
+        with Writer(STUDY, "digits", CLASSES) as writer:
+            writer.image("train-0.png", b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert not (folder / "manifest.json").exists()
     assert not (folder / ".images.partial").exists()
     assert (folder / "images" / "train-0.png").read_bytes() == png.encode(picture(0))

@@ -23,6 +23,7 @@ def test_every_study_of_the_project_is_valid(study):
         ({"steps": "many"}, r"^f\.yaml: training\.steps: .*integer.*, found 'many'$"),
         ({"steps": 0}, r"^f\.yaml: training\.steps: .*greater than 0, found 0$"),
         ({"optimizer": "adam"}, r"^f\.yaml: training\.optimizer: .*'adamw'.*, found 'adam'$"),
+        ({"lr": "2e-3"}, r"^f\.yaml: training\.lr: .*number, found '2e-3' \(YAML reads 5e-4 as text; write 5\.0e-4\)$"),
         ({"lr": float("nan")}, r"^f\.yaml: training\.lr: .*, found nan$"),
     ],
 )

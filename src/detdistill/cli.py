@@ -6,7 +6,7 @@ It only dispatches; each verb imports its module when it runs, so that `detdisti
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -83,11 +83,14 @@ def report(study: StudyName = "digits") -> None:
 
 
 @app.command()
-def sync(study: StudyName = "digits") -> None:
-    """Tell the driver that is behind what the other one finished; refuse when that is not true."""
+def sync(
+    driver: Annotated[Literal["snakemake", "dvc"] | None, typer.Argument(help="Default: the one behind.")] = None,
+    study: StudyName = "digits",
+) -> None:
+    """Tell one driver what the other one finished; refuse when that is not true."""
     from detdistill.sync import sync
 
-    sync(study)
+    sync(study, driver)
 
 
 @app.command()

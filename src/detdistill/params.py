@@ -3,6 +3,7 @@
 One slice is one file, because a file is the unit that Snakemake and DVC watch.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -125,7 +126,12 @@ def parse(schema: type[SliceT], values: Any, where: str) -> SliceT:
         raise UserError(f"{where}: unknown key {field!r}{near(field.rsplit('.')[-1], _keys_at(schema, fault['loc']))}")
     if fault["type"] == "missing":
         raise UserError(f"{where}: {field!r} is missing")
-    raise UserError(f"{where}: {field}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {fault['input']!r}")
+    hint = " (YAML reads 5e-4 as text; write 5.0e-4)" if _looks_like_a_number(fault["input"]) else ""
+    raise UserError(f"{where}: {field}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {fault['input']!r}{hint}")
+
+
+def _looks_like_a_number(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+e[-+]?\d+", value, re.IGNORECASE) is not None
 
 
 def _keys_at(schema: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:

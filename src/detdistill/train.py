@@ -20,7 +20,6 @@ from detdistill import detectors, distill, paths
 from detdistill.checkpoint import Scratch, rng_state, set_rng_state
 from detdistill.data.manifest import Manifest, load
 from detdistill.detectors.base import Detector, load_weights, save_weights
-from detdistill.distill.base import Distillation
 from detdistill.errors import UserError
 from detdistill.evaluate.coco import average_precision
 from detdistill.evaluate.predict import as_float, predict
@@ -174,8 +173,6 @@ def _fit(
     train, validation = manifest.split("train", cache=True), manifest.split("val", cache=True)
     validation = validation.subset(range(min(training.evaluate_images, len(validation))))
     module.to(accelerator.device)
-    if isinstance(module, Distillation):
-        module.teacher.to(accelerator.device)  # hidden from the module, so moved by hand
     optimise = optimizer(module, training)
     schedule = scheduler(optimise, training, run.steps)
     torch.manual_seed(run.seed + 1)  # building adapters drew numbers; from here on every recipe draws the same

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -16,6 +17,7 @@ from torchvision.models.detection import FasterRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign, box_iou
@@ -56,6 +58,8 @@ class FasterRCNNParams(ResNetFPNParams):
     rpn_pre_nms: Positive = 1000
     rpn_post_nms: Positive = 300
     roi_batch: Positive = 128
+    roi_positives: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """Share of the sampled RoIs that may be positive."""
     roi_size: Positive = 7
     roi_samples: Positive = 2
     """Samples along each side of a RoIAlign bin."""
@@ -67,6 +71,8 @@ class RetinaNetParams(ResNetFPNParams):
 
     family: Literal["retinanet"]
     candidates: Positive = 1000
+    norm_groups: Positive | None = None
+    """Group normalisation in the towers, as in torchvision's second RetinaNet; without it, they start slowly."""
 
 
 def build(params: dict[str, Any], num_classes: int, where: str) -> Detector:
@@ -228,6 +234,7 @@ class FasterRCNNDetector(TorchvisionDetector):
             box_head=TwoMLPHead(backbone.out_channels * sizes.roi_size**2, sizes.hidden),
             box_predictor=FastRCNNPredictor(sizes.hidden, num_classes + 1),
             box_batch_size_per_image=sizes.roi_batch,
+            box_positive_fraction=sizes.roi_positives,
             box_detections_per_img=sizes.detections,
         )
         super().__init__(model, sizes, num_classes)
@@ -288,23 +295,29 @@ class RetinaNetDetector(TorchvisionDetector):
         "anchor_targets": "anchor_generator",
         "head_logits": "head.classification_head",
         "head_deltas": "head.regression_head",
-        "head_cls_features": "head.classification_head.conv.2.0",
-        "head_box_features": "head.regression_head.conv.2.0",
+        "head_cls_features": "head.classification_head.conv.2.{last}",
+        "head_box_features": "head.regression_head.conv.2.{last}",
     }
 
     def __init__(self, sizes: RetinaNetParams, num_classes: int):
         backbone = ResNetFPN(sizes)
         anchors = AnchorGenerator(tuple(map(tuple, sizes.anchors)), (tuple(sizes.aspect_ratios),) * len(sizes.anchors))
+        norm = None if sizes.norm_groups is None else partial(nn.GroupNorm, sizes.norm_groups)
+        cells = anchors.num_anchors_per_location()[0]
         model = RetinaNet(
             backbone,
             num_classes,
             anchor_generator=anchors,
+            head=RetinaNetHead(backbone.out_channels, cells, num_classes, norm_layer=norm),
             detections_per_img=sizes.detections,
             topk_candidates=sizes.candidates,
         )
         for module in model.head.modules():
             if isinstance(module, nn.ReLU):
                 module.inplace = False  # an in-place ReLU would overwrite the recorded pre-activation features
+        # The pre-activation features: what the third block's normalisation, or without one its convolution, returns.
+        last = 0 if norm is None else 1
+        self.sources = {tap: module.format(last=last) for tap, module in self.sources.items()}
         super().__init__(model, sizes, num_classes)
 
     def finish_head(
@@ -358,4 +371,4 @@ def _per_anchor(output: Tensor, values: int) -> Tensor:
 def _finish(tower: nn.Sequential, predictor: nn.Module, features: Tensor, values: int) -> Tensor:
     """The tower's last but one activation, its last convolution and the predictor, on pre-activation features."""
     *_, last_but_one, last = tower
-    return _per_anchor(predictor(last(last_but_one[1:](features))), values)
+    return _per_anchor(predictor(last(last_but_one[-1](features))), values)

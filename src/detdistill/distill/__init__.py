@@ -66,13 +66,16 @@ def build(recipe: Recipe, run: DistilledRun, student: Detector, teacher: Detecto
             raise UserError(f"{where}: methods.{name}: study.yaml gives code: {run.code}, which does not hold {file}")
         keywords = parse_keywords(method, values, f"{where}: methods.{name}")
         check_taps(name, method, student, teacher, where)
-        methods[name] = method(student, teacher, **keywords)
+        try:
+            methods[name] = method(student, teacher, **keywords)
+        except UserError as error:
+            raise UserError(f"{where}: methods.{name}: {error}") from None
     return Distillation(student, teacher, methods)
 
 
 def parse_keywords(method: type[Method], values: dict[str, Any], where: str) -> dict[str, Any]:
     """Check a method's parameters against its constructor's keywords, their types and defaults."""
-    keywords = {
+    keywords: dict[str, Any] = {
         name: (keyword.annotation, ... if keyword.default is inspect.Parameter.empty else keyword.default)
         for name, keyword in inspect.signature(method, eval_str=True).parameters.items()
         if keyword.kind is inspect.Parameter.KEYWORD_ONLY

@@ -1,0 +1,20 @@
+"""The study's DAG for `snakemake`; dvc.yaml is the same DAG for `dvc repro`. Another study: `--config study=NAME`."""
+
+STUDY = config.get("study", "digits")
+
+
+configfile: f"params/{STUDY}/study.yaml"
+
+
+include: "workflow/rules/lock.smk"
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"reports/{STUDY}.pdf",

@@ -1,0 +1,86 @@
+"""Everything that the report says, as plain data: the template only sets it."""
+
+import datetime
+from dataclasses import asdict
+from typing import Any
+
+from detdistill.data.manifest import Manifest
+from detdistill.params import Study
+from detdistill.report import limitations, numbers, prose, setup_tables, tables
+from detdistill.report.choice import best_recipe
+from detdistill.report.citations import Citations
+from detdistill.report.figures.dag import counts
+from detdistill.report.figures.detections import IMAGES, IOU, SCORE
+from detdistill.report.literature import REVIEW, Literature
+from detdistill.report.names import Names
+from detdistill.report.provenance import UNKNOWN, Provenance
+from detdistill.report.summary import Summary
+from detdistill.report.tables import Table
+
+
+def document(
+    study: Study, summary: Summary, manifest: Manifest, provenance: Provenance, literature: Literature
+) -> dict[str, Any]:
+    """Sentences, tables and references of the report, all of them strings that are ready to print."""
+    names, citations = Names(summary, literature), Citations(literature)
+    review = citations.mark(REVIEW).strip()
+    pairs = list(summary["pairs"])
+    return {
+        "study": study.study,
+        "title": study.title,
+        "seeds": numbers.counted(len(study.seeds), "seed"),
+        "date": _date(provenance),
+        "abstract": prose.abstract(summary, names, manifest),
+        "review": review,
+        "findings": [prose.findings(summary["pairs"][pair], pair, names) for pair in pairs],
+        "flatness": [prose.flatness(summary, pair, names) for pair in pairs],
+        "flat_share": numbers.percent(prose.FLAT_SHARE),
+        "limitations": limitations.limitations(summary, names, manifest, provenance),
+        "chosen": numbers.listing([_chosen(summary, pair, names) for pair in pairs]),
+        "detections": {"images": IMAGES, "score": f"{SCORE:g}", "iou": f"{IOU:g}"},
+        "tables": {
+            "splits": asdict(setup_tables.splits(manifest)),
+            "detectors": asdict(setup_tables.detectors(study, names)),
+            "methods": asdict(setup_tables.methods(summary, names, literature, citations)),
+            "results": asdict(tables.results(summary, names)),
+            "models": asdict(tables.models(summary, names)),
+            "classes": asdict(tables.classes(summary, names, manifest.classes)),
+            "published": asdict(setup_tables.published(summary, literature, citations)),
+            "costs": asdict(setup_tables.costs(provenance, names)),
+            "origin": asdict(_origin(provenance, counts(study))),
+        },
+        "references": citations.entries(),
+    }
+
+
+def _chosen(summary: Summary, pair: str, names: Names) -> str:
+    best = best_recipe(summary["pairs"][pair])
+    return f"{names.recipe(pair, best) if best else 'none'} for {names.pair(pair)}"
+
+
+def _date(provenance: Provenance) -> str | None:
+    """The day of the commit, since the report is a function of its inputs and not of when it was compiled."""
+    if provenance.commit.name == UNKNOWN:
+        return None
+    return datetime.datetime.fromtimestamp(provenance.commit.time, datetime.UTC).strftime("%-d %B %Y")
+
+
+def _origin(provenance: Provenance, steps: dict[str, int]) -> Table:
+    """What identifies the inputs of the report."""
+    commit = provenance.commit
+    state = {True: " with uncommitted changes", False: ", clean", None: ""}[commit.dirty]
+    machines = [
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.1f} GiB, "
+        f"{machine['platform']}, Python {machine['python']}"
+        for machine in provenance.machines
+    ]
+    versions = ", ".join(f"{name} {' and '.join(found)}" for name, found in provenance.versions.items())
+    rows = [
+        ["Commit", f"{commit.name}{state}"],
+        ["Data", f"sha256 {provenance.data_digest}"],
+        ["Params", f"sha256 {provenance.params_digest} ({numbers.counted(provenance.params_files, 'file')})"],
+        ["Versions", versions],
+        *(["Machine", machine] for machine in machines),
+        ["Steps", f"{sum(steps.values())} in the study"],
+    ]
+    return Table([], "ll", [tables.Group(None, rows)])

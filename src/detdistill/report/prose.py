@@ -1,0 +1,152 @@
+"""The sentences of the report, chosen and filled by the numbers: they say as plainly when nothing was gained."""
+
+from detdistill import paths
+from detdistill.data.manifest import Manifest
+from detdistill.report import numbers, statistics, taxonomy
+from detdistill.report.choice import best_recipe
+from detdistill.report.names import Names
+from detdistill.report.summary import PairSummary, RecipeStats, Summary
+
+# A plain student counts as converged when the longer schedule gains less than this share of the gap to its teacher.
+FLAT_SHARE = 0.1
+
+
+def abstract(summary: Summary, names: Names, manifest: Manifest) -> str:
+    """What was asked, what each pair found, and how far it can be trusted."""
+    levels = [level.label for level in taxonomy.LEVELS if any(level.key in row["levels"] for row in summary["levels"])]
+    seeds = len(summary["seeds"])
+    test = manifest.splits["test"]
+    first = (
+        f"Which part of a detector is worth distilling? We train {numbers.counted(len(summary['levels']), 'recipe')} of "
+        f"knowledge distillation, acting on {numbers.listing([level.lower() if level != 'RPN/RoI' else level for level in levels])}, "
+        f"beside plain students of the same schedule and of a longer one, with {numbers.counted(seeds, 'seed')} each, on "
+        f"“{summary['title']}” ({numbers.counted(len(manifest.classes), 'class').replace('classs', 'classes')}, "
+        f"{numbers.count(test.images)} test images)."
+    )
+    found = [_pair(content, pair, names) for pair, content in summary["pairs"].items()]
+    return " ".join([first, *found, _trust(summary)])
+
+
+def _pair(content: PairSummary, pair: str, names: Names) -> str:
+    teacher, plain = content["teacher"], content["recipes"].get(paths.PLAIN)
+    if plain is None or plain["AP50"]["mean"] is None or teacher["AP50"]["mean"] is None:
+        return f"{names.pair(pair)}: the teacher or the plain student is missing, so no gain can be stated."
+    gap = teacher["AP50"]["mean"] - plain["AP50"]["mean"]
+    start = (
+        f"{names.pair(pair)}: the teacher reaches {numbers.points(teacher['AP50']['mean'])} AP50 and the plain student "
+        f"{numbers.spread(plain['AP50'])}, a gap of {numbers.points(gap)} points;"
+    )
+    return f"{start} {verdicts(content, pair, names)}. {best(content, pair, names)}"
+
+
+def verdicts(content: PairSummary, pair: str, names: Names) -> str:
+    """Which recipes help, hurt, or leave it open, by their 95 % intervals."""
+    by_verdict: dict[str, list[str]] = {"helps": [], "hurts": [], "inconclusive": []}
+    for recipe, stats in _distilled(content).items():
+        if stats["gain_equal_steps"]["n"]:
+            by_verdict[stats["verdict"]].append(names.recipe(pair, recipe))
+    helps, hurts, unclear = by_verdict.values()
+    parts = [f"{numbers.listing(each)} {verb if len(each) == 1 else verb[:-1]}" for verb, each in by_verdict.items() if each and verb != "inconclusive"]
+    if not helps:
+        parts.insert(0, "no recipe is shown to help")
+    if unclear:
+        rest = "the rest" if helps or hurts else "all"
+        share = f"{len(unclear)} of {len(helps) + len(hurts) + len(unclear)}"
+        parts.append(f"{share} stay inconclusive" if rest == "the rest" else "every interval includes zero")
+    return ", ".join(parts)
+
+
+def best(content: PairSummary, pair: str, names: Names) -> str:
+    """The recipe that validation chose, and what the test split says of it at equal steps and at equal core time."""
+    chosen = best_recipe(content)
+    if chosen is None:
+        return "No distilled run has results."
+    stats = content["recipes"][chosen]
+    steps, time = stats["gain_equal_steps"], stats["gain_equal_time"]
+    sentence = f"Chosen on validation, {names.recipe(pair, chosen)} reaches {numbers.spread(stats['AP50'])}"
+    if steps["mean"] is not None:
+        sentence += f", {numbers.gain(steps)} at equal steps"
+    if time["mean"] is not None:
+        sentence += f" and {numbers.gain(time)} against a plain student that trained longer"
+        if steps["mean"] is not None and steps["mean"] > 0 >= time["mean"]:
+            sentence += ", so the longer schedule buys as much as the teacher does"
+    return sentence + "."
+
+
+def _trust(summary: Summary) -> str:
+    n = len(summary["seeds"])
+    if n < 2:
+        return "One seed allows no interval, so no verdict is given."
+    if all(row["verdict"] == "inconclusive" for row in summary["levels"]):
+        return f"With {n} seeds this is what cannot be told apart from chance, not proof that nothing is gained."
+    return f"Intervals are 95 % and paired by seed; with {n} seeds, inconclusive means not shown, not absent."
+
+
+def findings(content: PairSummary, pair: str, names: Names) -> str:
+    """Which recipes gain in every seed, in none, in some; and which stay ahead at equal core time."""
+    gains = {name: stats["gain_equal_steps"] for name, stats in _distilled(content).items() if stats["gain_equal_steps"]["n"]}
+    if not gains:
+        return f"{names.pair(pair)}: no distilled run can be compared."
+    better = {name: statistics.seeds_better(gain) for name, gain in gains.items()}
+    groups = (
+        ("above the baseline in every seed", [name for name in gains if better[name] == gains[name]["n"]]),
+        ("above it in no seed", [name for name in gains if better[name] == 0]),
+        ("above it in some seeds only", [name for name in gains if 0 < better[name] < gains[name]["n"]]),
+    )
+    told = [f"{_those(each, pair, names)} {where}" for where, each in groups if each]
+    sentences = [f"{names.pair(pair)}: {'; '.join(told)}."]
+    timed = {name: stats["gain_equal_time"]["mean"] for name, stats in _distilled(content).items()}
+    ahead = [name for name, mean in timed.items() if mean is not None and mean > 0]
+    behind = [name for name, mean in timed.items() if mean is not None and mean <= 0]
+    if ahead:
+        sentences.append(f"Against the longer plain run, {_those(ahead, pair, names)} still ahead on average.")
+    if behind:
+        start = "The longer plain run" if not ahead else "It"
+        words = numbers.listing([names.recipe(pair, name) for name in behind])
+        sentences.append(f"{start} is at least as good as {words}.")
+    return " ".join([*sentences, *_fairness(content, pair, names)])
+
+
+def _those(recipes: list[str], pair: str, names: Names) -> str:
+    return f"{numbers.listing([names.recipe(pair, name) for name in recipes])} {'is' if len(recipes) == 1 else 'are'}"
+
+
+def _fairness(content: PairSummary, pair: str, names: Names) -> list[str]:
+    """Whether the longer plain run did get the core time of the distilled ones."""
+    longer = content["recipes"].get(paths.PLAIN_LONG)
+    if longer is None or (given := longer["core_seconds"]["mean"]) is None:
+        return []
+    dearer = [
+        names.recipe(pair, name)
+        for name, stats in _distilled(content).items()
+        if stats["core_seconds"]["mean"] is not None and stats["core_seconds"]["mean"] > given
+    ]
+    if dearer:
+        return [f"That run took less core time than {numbers.listing(dearer)}, which the comparison favours by that much."]
+    return ["That run took at least the core time of every distilled one."]
+
+
+def flatness(summary: Summary, pair: str, names: Names) -> str:
+    """Whether a longer schedule still improves the plain student, and so whether distillation may only be faster."""
+    flat = summary["flattened"].get(pair)
+    difference = flat["difference"]["mean"] if flat else None
+    if flat is None or difference is None:
+        return f"{names.pair(pair)}: the plain student was not trained on a longer schedule, so this cannot be told."
+    start = (
+        f"{names.pair(pair)}: with {flat['factor']:g} times the steps the plain student reaches "
+        f"{numbers.spread(flat['plain_long_AP50'])} instead of {numbers.spread(flat['plain_AP50'])}, a difference of "
+        f"{numbers.gain(flat['difference'])}."
+    )
+    teacher, plain = summary["pairs"][pair]["teacher"]["AP50"]["mean"], flat["plain_AP50"]["mean"]
+    if teacher is None or plain is None or teacher <= plain:
+        return start
+    share = difference / (teacher - plain)
+    if share < FLAT_SHARE:
+        end = "Its curve is flat for our purpose: a gain from distillation is not mere acceleration."
+    else:
+        end = "Its curve still rises, so part of a gain at equal steps may be acceleration; read the gain at equal core time."
+    return f"{start} That is {numbers.percent(share)} of the gap to the teacher. {end}"
+
+
+def _distilled(content: PairSummary) -> dict[str, RecipeStats]:
+    return {name: stats for name, stats in content["recipes"].items() if stats["kind"] == "distilled"}

@@ -1,0 +1,70 @@
+"""The `report` step: the figures as SVG, and the PDF that Typst sets from them and the numbers."""
+
+import json
+from pathlib import Path
+
+import typst
+
+from detdistill import paths
+from detdistill.data import manifest as manifests
+from detdistill.data.manifest import Manifest
+from detdistill.errors import UserError
+from detdistill.files import read_json, write_atomic
+from detdistill.params import Study, load_study
+from detdistill.report import literature as literatures
+from detdistill.report import provenance as provenances
+from detdistill.report.document import document
+from detdistill.report.figures import cost, curves, dag, detections, gains, taxonomy
+from detdistill.report.figures.style import save
+from detdistill.report.literature import Literature
+from detdistill.report.names import Names
+from detdistill.report.summary import Summary
+
+TEMPLATE = Path(__file__).with_name("report.typ")
+
+
+def report(study_name: str) -> None:
+    """Write `reports/STUDY/*.svg` and `reports/STUDY.pdf`.
+
+    The same inputs and commit give the same bytes. Raises UserError when an input is missing or unreadable.
+    """
+    study = load_study(study_name)
+    summary: Summary = read_json(paths.summary(study_name))  # type: ignore[assignment]
+    manifest = manifests.load(study_name)
+    literature = literatures.load()
+    draw(study, summary, literature)
+    write_atomic(paths.report(study_name), typeset(study, summary, manifest, literature))
+
+
+def draw(study: Study, summary: Summary, literature: Literature) -> None:
+    """The figures, each a file of its own."""
+    names = Names(summary, literature)
+
+    def at(name: str) -> Path:
+        return paths.figure(study.study, name)
+
+    save(at("taxonomy"), taxonomy.draw, summary, names, literature)
+    save(at("gains"), gains.draw, summary, names)
+    save(at("curves"), curves.draw, summary, names)
+    save(at("cost"), cost.draw, summary, names)
+    save(at("detections"), detections.draw, summary, names)
+    save(at("dag"), dag.draw, study)
+
+
+def typeset(study: Study, summary: Summary, manifest: Manifest, literature: Literature) -> bytes:
+    """The PDF, from the figures that `draw` wrote and the document's data."""
+    provenance = provenances.collect(study, summary, manifest)
+    content = document(study, summary, manifest, provenance, literature)
+    try:
+        pdf = typst.compile(
+            TEMPLATE.read_bytes(),
+            root=str(paths.figure(study.study, "gains").parent.resolve()),
+            font_paths=typst.Fonts(include_system_fonts=False),
+            sys_inputs={"document": json.dumps(content, allow_nan=False)},
+            timestamp=provenance.commit.time,
+        )
+    except typst.TypstError as error:
+        raise UserError(f"{paths.report(study.study)}: Typst: {error.message}") from None
+    if not isinstance(pdf, bytes):
+        raise TypeError("Typst returned pages instead of one PDF")
+    return pdf

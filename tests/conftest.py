@@ -1,0 +1,65 @@
+"""A copy of the project in a repository of its own, for the tests that run its workflow."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], "Clone"]:
+    """Makes copies by name, each with a `dvc.yaml` for the study `smoke`."""
+
+    def make(name: str) -> Clone:
+        root = tmp_path_factory.mktemp(name)
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for file in filter(None, listed.split("\0")):
+            if (ROOT / file).is_file() and not file.startswith("reports/") and not file.endswith("dvc.lock"):
+                (root / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / file, root / file)
+        made = Clone(root)
+        made.run("git", "init", "--quiet")
+        made.run("make", "params/smoke/dvc.yaml")
+        return made
+
+    return make
+
+
+class Clone:
+    """The copy and a way to run commands in it, with its own source and one thread a process."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        self.environment = os.environ | {"PATH": path, "PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """The running command, leader of a process group of its own."""
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """What the command printed; it must end with `code`."""
+        process = self.start(*command)
+        said, _ = process.communicate()
+        assert process.returncode == code, f"{' '.join(command)} ended with {process.returncode}:\n{said}"
+        return said

@@ -1,0 +1,181 @@
+"""Snakefile and dvc.yaml are one DAG: the same commands with the same inputs and outputs, and those of paths.py."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from drivers import Step, dvc_steps, folders_filled, imports_of, snakemake_steps
+
+from detdistill import paths
+from detdistill.params import load_study
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDIES = {"digits": Path("dvc.yaml"), "smoke": Path("params/smoke/dvc.yaml")}
+
+METHODS = ROOT / "src/detdistill/distill"
+TRAINED = ("model.safetensors", "curve.csv", "learning.json", "timing.json")
+EVALUATED = ("metrics.json", "detections.json", "latency.json")
+DATA = ("images", "train.json", "val.json", "test.json", "manifest.json", "timing.json")
+FIGURES = ("taxonomy", "gains", "curves", "cost", "detections", "dag")
+
+# What each verb imports beside the engine, the kind of data and the methods, which it finds by name.
+ENTRIES = {
+    "data": "detdistill.data",
+    "teacher": "detdistill.train",
+    "student": "detdistill.train",
+    "distill": "detdistill.train",
+    "evaluate": "detdistill.evaluate.step",
+    "summarize": "detdistill.report.summarize",
+    "report": "detdistill.report.step",
+}
+
+
+@pytest.fixture(scope="module")
+def project(clone):
+    return clone("project").root
+
+
+@pytest.fixture(scope="module", params=STUDIES)
+def study(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def snakemake(project, study) -> dict[str, Step]:
+    return snakemake_steps(project, study)
+
+
+@pytest.fixture(scope="module")
+def dvc(project, study) -> dict[str, Step]:
+    return dvc_steps(project, STUDIES[study])
+
+
+def test_both_drivers_run_the_same_commands(snakemake, dvc):
+    assert set(snakemake) == set(dvc)
+
+
+def test_each_command_has_the_same_inputs_and_outputs(project, snakemake, dvc):
+    filled = folders_filled(project, dvc)
+    for command, step in snakemake.items():
+        assert step.outputs == filled[command].outputs, command
+        assert step.inputs == filled[command].inputs, command
+
+
+def test_each_command_reads_and_writes_what_paths_says(study, snakemake):
+    expected = _expected(study)
+    assert set(snakemake) == set(expected)
+    for command, step in snakemake.items():
+        assert step.outputs == expected[command].outputs, command
+        assert {name for name in step.inputs if not name.startswith("src/")} == expected[command].inputs, command
+
+
+def test_every_imported_module_is_an_input_and_nothing_else_is(project, study, snakemake, dvc):
+    for command, step in snakemake.items():
+        whole = {name for name in dvc[command].inputs if name.startswith("src/") and (project / name).is_dir()}
+        declared = {file for file in step.inputs if file.startswith("src/")}
+        inside = {file for file in declared if any(file.startswith(f"{folder}/") for folder in whole)}
+        assert declared == imports_of(project, *_entries(study, command)) | inside, command
+
+
+def test_no_step_depends_on_a_folder(snakemake):
+    folders = {paths.data(study, "images").as_posix() for study in STUDIES}
+    for command, step in snakemake.items():
+        assert not [name for name in step.inputs if name in folders or not Path(name).suffix], command
+
+
+def test_dvc_has_a_folder_only_where_files_cannot_be_listed(project, study, dvc):
+    outputs = {output for step in dvc.values() for output in step.outputs}
+    folders = {name for step in dvc.values() for name in step.inputs if not Path(name).suffix} - outputs
+    codes = {f"src/detdistill/distill/{run.code}" for run in load_study(study).distilled}
+    assert folders <= {f"runs/{study}", "src/detdistill/report"} | codes
+
+
+def test_commands_carry_identity_only(study, snakemake):
+    runs = _runs(study)
+    for command in snakemake:
+        program, verb, *identity, option, name = command.split()
+        assert (program, option, name) == ("detdistill", "--study", study)
+        assert not identity or verb == "teacher" or tuple(identity) in runs
+
+
+def test_a_further_study_has_the_same_pipeline(project):
+    root = yaml.safe_load((project / "dvc.yaml").read_text())
+    for file in project.glob("params/*/dvc.yaml"):
+        other = yaml.safe_load(file.read_text())
+        assert [f"{file.parent.relative_to(project)}/{each}" for each in other["vars"]] == [
+            each.replace("params/digits", f"params/{file.parent.name}") for each in root["vars"]
+        ]
+        assert {stage.pop("wdir") for stage in other["stages"].values()} == {"../.."}
+        assert other["stages"] == root["stages"]
+
+
+def test_studies_that_the_repository_holds_agree_with_the_pipeline_maker(project):
+    made = (project / "params/smoke/dvc.yaml").read_text()
+    for file in ROOT.glob("params/*/dvc.yaml"):
+        assert file.read_text() == made, f"{file}: run `make -B {file.relative_to(ROOT)}`"
+
+
+def _runs(study: str) -> list[tuple[str, str, str]]:
+    """(pair, recipe, seed) of every run, teachers included."""
+    loaded = load_study(study)
+    students = [*loaded.plain, *loaded.distilled]
+    return [
+        *((each.pair, paths.TEACHER, str(paths.TEACHER_SEED)) for each in loaded.pairs),
+        *((each.pair, each.recipe, str(seed)) for each in students for seed in loaded.seeds),
+    ]
+
+
+def _entries(study: str, command: str) -> list[str]:
+    """The modules that a command starts with: its verb's, and those that it finds by name."""
+    _, verb, *identity, _, _ = command.split()
+    loaded = load_study(study)
+    entries = [ENTRIES[verb]]
+    if verb == "data":
+        entries.append(f"detdistill.data.{yaml.safe_load(paths.params(study, 'data').read_text())['kind']}")
+    if identity:
+        entries.append(f"detdistill.detectors.{loaded.pair(identity[0]).engine}")
+    if verb == "distill":
+        code = METHODS / loaded.recipe(*identity[:2]).code
+        files = code.rglob("*.py") if code.is_dir() else [code]
+        entries += [".".join(file.relative_to(ROOT / "src").with_suffix("").parts) for file in files]
+    return entries
+
+
+def _expected(study: str) -> dict[str, Step]:
+    """Command -> what it reads, source aside, and what it writes, by paths.py.
+
+    The params of a run reach the statistics through the run, whose timing a new training changes.
+    """
+    plan, manifest = paths.params(study, "study"), paths.data(study, "manifest.json")
+    steps: dict[str, tuple[list[Path], list[Path]]] = {}
+    results: list[Path] = []
+    plain = {(each.pair, each.recipe) for each in load_study(study).plain}
+    for pair, recipe, seed in _runs(study):
+        teacher, student, own = (paths.params(study, pair, name) for name in ("teacher", "student", recipe))
+        trained, evaluated = (
+            [paths.run(study, pair, recipe, seed, name) for name in names] for names in (TRAINED, EVALUATED)
+        )
+        teacher_weights = paths.run(study, pair, paths.TEACHER, paths.TEACHER_SEED, "model.safetensors")
+        side = student
+        if recipe == paths.TEACHER:
+            side = teacher
+            steps[f"teacher {pair}"] = [manifest, teacher], trained
+        elif (pair, recipe) in plain:
+            steps[f"student {pair} {recipe} {seed}"] = [manifest, student, own], trained
+        else:
+            inputs = [manifest, teacher, student, own, teacher_weights]
+            steps[f"distill {pair} {recipe} {seed}"] = inputs, trained
+        steps[f"evaluate {pair} {recipe} {seed}"] = [manifest, side, trained[0]], evaluated
+        results += trained + evaluated
+    data = [paths.data(study, name) for name in DATA]
+    figures = [paths.figure(study, name) for name in FIGURES]
+    shown = [paths.summary(study), paths.data(study, "val.json"), paths.data(study, "timing.json")]
+    steps["data"] = [paths.params(study, "data")], data
+    steps["summarize"] = [plan, *results], [paths.summary(study)]
+    steps["report"] = [plan, manifest, *shown, *results], [paths.report(study), *figures]
+    return {
+        f"detdistill {command} --study {study}": Step(
+            frozenset(map(Path.as_posix, inputs)), frozenset(map(Path.as_posix, outputs))
+        )
+        for command, (inputs, outputs) in steps.items()
+    }

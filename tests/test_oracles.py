@@ -1,0 +1,119 @@
+"""Our losses against the values and gradients of the authors' released code, where a folder of them is at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detdistill.distill.cnn.neck.cwd import channel_loss
+from detdistill.distill.cnn.neck.mgd import generator, masked_generation_loss
+from detdistill.distill.cnn.neck.pkd import pearson_loss
+from detdistill.distill.cnn.rpn_roi.dkd import decoupled_kl
+
+SHARED = os.environ.get("DETDISTILL_SHARED")
+pytestmark = pytest.mark.skipif(
+    SHARED is None, reason="DETDISTILL_SHARED does not name the folder that holds oracles/ (published reference values)"
+)
+LEVELS = range(3)
+
+
+class Oracle:
+    """One file of reference values; inputs in float64, the student's with gradients."""
+
+    def __init__(self, name: str):
+        self.values = np.load(Path(str(SHARED)) / "oracles" / f"{name}.npz")
+
+    def input(self, name: str) -> Tensor:
+        tensor = torch.from_numpy(self.values[f"in/{name}"])
+        tensor = tensor.double() if tensor.is_floating_point() else tensor
+        return tensor.requires_grad_(name.startswith("student"))
+
+    def hyper(self, case: str, name: str) -> float:
+        return float(self.values[f"{case}/hp/{name}"])
+
+    def load(self, module: nn.Module, prefix: str) -> nn.Module:
+        names = [name for name in self.values.files if name.startswith(prefix)]
+        module.load_state_dict({name.removeprefix(prefix): torch.from_numpy(self.values[name]) for name in names})
+        return module.double()
+
+    def check(self, case: str, term: str, value: Tensor, **students: Tensor) -> None:
+        """The value to 1e-5 of the float64 reference; the gradients to float32 rounding of the stored ones."""
+        assert value.item() == pytest.approx(float(self.values[f"{case}/out64/{term}"]), rel=1e-5)
+        for name, gradient in zip(students, torch.autograd.grad(value, list(students.values())), strict=True):
+            expected = torch.from_numpy(self.values[f"{case}/grad/{term}/{name}"]).double()
+            torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+            assert gradient.norm().item() == pytest.approx(
+                float(self.values[f"{case}/gradnorm/{term}/{name}"]), rel=1e-4
+            )
+
+
+def check_levels(oracle: Oracle, case: str, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    students = {f"student{level}": oracle.input(f"student{level}") for level in LEVELS}
+    losses = [loss(student, oracle.input(f"teacher{level}")) for level, student in enumerate(students.values())]
+    for level, value in enumerate(losses):
+        assert value.item() == pytest.approx(float(oracle.values[f"{case}/out64/level{level}"]), rel=1e-5)
+    oracle.check(case, "total", torch.stack(losses).sum(), **students)
+
+
+@pytest.mark.parametrize("case", ["default", "retinanet"])
+def test_pkd(case: str) -> None:
+    oracle = Oracle("pkd")
+    weight = oracle.hyper(case, "loss_weight")
+    check_levels(oracle, case, lambda student, teacher: weight * pearson_loss(student, teacher))
+
+
+@pytest.mark.parametrize("case", ["resize_student", "resize_teacher"])
+def test_pkd_of_a_resized_map(case: str) -> None:
+    oracle = Oracle("pkd")
+    half, teacher = oracle.input("student_half"), oracle.input("teacher0")
+    student = half
+    if case == "resize_student":
+        student = F.interpolate(half, teacher.shape[-2:], mode="bilinear")
+    else:
+        teacher = F.interpolate(teacher, half.shape[-2:], mode="bilinear")
+    value = oracle.hyper(case, "loss_weight") * pearson_loss(student, teacher)
+    oracle.check(case, "total", value, student_half=half)
+
+
+@pytest.mark.parametrize("case", ["default", "fpn_config", "tau4"])
+def test_cwd(case: str) -> None:
+    oracle = Oracle("cwd")
+    weight, tau = oracle.hyper(case, "loss_weight"), oracle.hyper(case, "tau")
+    check_levels(oracle, case, lambda student, teacher: weight * channel_loss(student, teacher, tau))
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "prefix"), [("default", "student0", "same"), ("two_stage_align", "student_c6", "c6")]
+)
+def test_mgd(case: str, name: str, prefix: str) -> None:
+    oracle = Oracle("mgd")
+    student, teacher, uniform = oracle.input(name), oracle.input("teacher0"), oracle.input("uniform")
+    removed = oracle.hyper(case, "lambda_mgd")
+    assert torch.equal((uniform <= 1 - removed).byte(), torch.from_numpy(oracle.values[f"{case}/out/kept_mask"]))
+    channels = student.shape[1], teacher.shape[1]
+    align = oracle.load(nn.Conv2d(*channels, 1), "param/c6/align.") if channels[0] != channels[1] else nn.Identity()
+    generate = oracle.load(generator(channels[1]), f"param/{prefix}/generation.")
+    value = masked_generation_loss(align(student), teacher, generate, uniform, removed)
+    oracle.check(case, "total", oracle.hyper(case, "alpha_mgd") * value, **{name: student})
+
+
+@pytest.mark.parametrize("case", ["default", "cifar"])
+def test_dkd(case: str) -> None:
+    oracle = Oracle("dkd")
+    student = oracle.input("student_logits")
+    temperature = oracle.hyper(case, "temperature")
+    target, other = decoupled_kl(student, oracle.input("teacher_logits"), oracle.input("target"), temperature)
+    total = oracle.hyper(case, "alpha") * target + oracle.hyper(case, "beta") * other
+    for term, value in {"tckd": target, "nckd": other, "total": total}.items():
+        student.grad = None
+        gradient = torch.autograd.grad(value, student, retain_graph=True)[0]
+        assert value.item() == pytest.approx(float(oracle.values[f"{case}/out64/{term}"]), rel=1e-5)
+        expected = torch.from_numpy(oracle.values[f"{case}/grad/{term}/student_logits"]).double()
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())

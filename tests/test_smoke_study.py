@@ -1,0 +1,166 @@
+"""A whole small study by both drivers: the same bytes, nothing to do afterwards, and the same steps after a change."""
+
+import contextlib
+import json
+import re
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from detdistill.files import sha256
+
+pytestmark = pytest.mark.slow
+
+SNAKEMAKE = ("snakemake", "--config", "study=smoke")
+PIPELINE = "params/smoke/dvc.yaml"
+PKD = "params/smoke/faster_rcnn/pkd.yaml"
+CHANGED = {
+    *(f"detdistill {verb} faster_rcnn pkd {seed} --study smoke" for verb in ("distill", "evaluate") for seed in (0, 1)),
+    "detdistill summarize --study smoke",
+    "detdistill report --study smoke",
+}
+
+
+@pytest.fixture(scope="module")
+def by_snakemake(clone):
+    made = clone("by_snakemake")
+    made.run(*SNAKEMAKE)
+    return made
+
+
+@pytest.fixture(scope="module")
+def by_dvc(clone):
+    made = clone("by_dvc")
+    made.run("dvc", "repro", PIPELINE)
+    return made
+
+
+def repeatable(root: Path) -> dict[str, str]:
+    """SHA-256 of everything that a run promises to repeat byte for byte."""
+    names = {"model.safetensors", "curve.csv", "learning.json", "metrics.json", "detections.json"}
+    files = [file for file in root.glob("runs/smoke/*/*/*/*") if file.name in names]
+    return {file.relative_to(root).as_posix(): sha256(file) for file in sorted(files)}
+
+
+def planned_by_snakemake(clone) -> set[str]:
+    said = clone.run(*SNAKEMAKE, "--dry-run", "--printshellcmds")
+    return set(re.findall(r"Shell command: (detdistill .*?) > ", said))
+
+
+def planned_by_dvc(clone) -> set[str]:
+    said = clone.run("dvc", "repro", "--dry", "--force-downstream", PIPELINE)
+    return set(re.findall(r"^> (detdistill .*)$", said, re.MULTILINE))
+
+
+def kill(driver) -> None:
+    """`kill -9` of the driver and of everything that it started."""
+    family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
+    for process in family:
+        process.send_signal(signal.SIGKILL)
+    psutil.wait_procs(family)
+    driver.communicate()
+
+
+def checkpoints(root: Path) -> set[tuple[Path, int]]:
+    """Those that trainings have saved, with their times; one that finishes meanwhile removes its own."""
+    found = set()
+    for file in root.glob(".scratch/*/checkpoint.pt"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add((file, file.stat().st_mtime_ns))
+    return found
+
+
+def start_and_kill_in_training(clone, *command: str) -> None:
+    """Run the command until a training has saved a checkpoint, another than an earlier run left."""
+    before, driver = checkpoints(clone.root), clone.start(*command)
+    while not checkpoints(clone.root) - before:
+        assert driver.poll() is None, driver.communicate()[0]
+        time.sleep(0.005)
+    kill(driver)
+    assert checkpoints(clone.root)
+
+
+def test_snakemake_prints_the_report_and_has_nothing_left_to_do(by_snakemake):
+    assert (by_snakemake.root / "reports/smoke.pdf").read_bytes().startswith(b"%PDF-")
+    assert "Nothing to be done" in by_snakemake.run(*SNAKEMAKE, "--dry-run")
+
+
+def test_both_drivers_make_the_same_bytes(by_snakemake, by_dvc):
+    made = repeatable(by_snakemake.root)
+    assert len(made) == 9 * 5
+    assert repeatable(by_dvc.root) == made
+
+
+def test_seeds_differ(by_snakemake):
+    made = repeatable(by_snakemake.root)
+    for recipe in ("plain", "plain_long", "pkd", "pkd_chen"):
+        first, second = (made[f"runs/smoke/faster_rcnn/{recipe}/{seed}/model.safetensors"] for seed in (0, 1))
+        assert first != second
+
+
+def test_dvc_lists_average_precision(by_dvc):
+    shown = json.loads(by_dvc.run("dvc", "metrics", "show", "--json"))
+    [files] = [revision["data"] for revision in shown.values()]
+    assert len(files) == 9
+    for file in files.values():
+        assert 0 <= file["data"]["test"]["AP50"] <= 1
+
+
+def test_dvc_draws_the_learning_curves(by_dvc):
+    by_dvc.run("dvc", "plots", "show", "--out", "plots", "runs/smoke/faster_rcnn/pkd/0/curve.csv")
+    assert (by_dvc.root / "plots/index.html").stat().st_size > 0
+
+
+def test_sync_tells_dvc_what_snakemake_finished(by_snakemake):
+    assert planned_by_dvc(by_snakemake)
+    by_snakemake.run("detdistill", "sync", "--study", "smoke")
+    assert json.loads(by_snakemake.run("dvc", "status", "--json", PIPELINE)) == {}
+    assert planned_by_dvc(by_snakemake) == set()
+
+
+def test_sync_tells_snakemake_what_dvc_finished(by_dvc):
+    by_dvc.run("detdistill", "sync", "snakemake", "--study", "smoke")
+    assert "Nothing to be done" in by_dvc.run(*SNAKEMAKE, "--dry-run")
+    assert json.loads(by_dvc.run("dvc", "status", "--json", PIPELINE)) == {}
+    assert "both drivers" in by_dvc.run("detdistill", "sync", "--study", "smoke")
+
+
+def test_a_changed_weight_makes_both_drivers_name_the_same_steps_and_sync_refuse(by_snakemake, by_dvc):
+    for made in (by_snakemake, by_dvc):
+        file = made.root / PKD
+        before = file.read_text()
+        file.write_text(before.replace("6.0", "7.0"))
+        assert planned_by_snakemake(made) == CHANGED
+        assert planned_by_dvc(made) == CHANGED
+        for target in ((), ("dvc",), ("snakemake",)):
+            assert "finished it" in made.run("detdistill", "sync", *target, "--study", "smoke", code=2)
+        assert planned_by_dvc(made) == CHANGED
+        file.write_text(before)
+        assert planned_by_snakemake(made) == planned_by_dvc(made) == set()
+
+
+def test_sync_refuses_results_of_other_inputs(by_snakemake):
+    file, before = by_snakemake.root / PKD, repeatable(by_snakemake.root)
+    file.write_text(file.read_text().replace("6.0", "7.0"))
+    by_snakemake.run(*SNAKEMAKE)
+    after = repeatable(by_snakemake.root)
+    assert {name.rpartition("/")[0] for name in before if before[name] != after[name]} == {
+        f"runs/smoke/faster_rcnn/pkd/{seed}" for seed in (0, 1)
+    }
+    by_snakemake.run("dvc", "checkout", "--force", PIPELINE)
+    said = by_snakemake.run("detdistill", "sync", "dvc", "--study", "smoke", code=2)
+    assert "still those of other inputs" in said
+
+
+def test_a_killed_driver_and_training_leave_the_same_bytes(clone, by_dvc):
+    wanted = [f"runs/smoke/faster_rcnn/{run}/metrics.json" for run in ("plain_long/1", "pkd_chen/1")]
+    made = clone("killed")
+    for _ in range(2):
+        start_and_kill_in_training(made, *SNAKEMAKE, *wanted)
+    made.run(*SNAKEMAKE, *wanted)
+    found, undisturbed = repeatable(made.root), repeatable(by_dvc.root)
+    assert len(found) == 2 * 5 + 3
+    assert found == {name: undisturbed[name] for name in found}

@@ -1,0 +1,80 @@
+"""What the rules share: which runs the study has, and which source modules each step imports."""
+
+from pathlib import Path
+
+import yaml
+
+PAIRS = [pair["pair"] for pair in config["pairs"]]
+ENGINES = {pair["pair"]: pair["engine"] for pair in config["pairs"]}
+KIND = yaml.safe_load(Path(f"params/{STUDY}/data.yaml").read_text())["kind"]
+RUNS = [
+    *[(pair, "teacher", 0) for pair in PAIRS],
+    *[(run["pair"], run["recipe"], seed) for run in config["plain"] for seed in config["seeds"]],
+    *[(run["pair"], run["recipe"], seed) for run in config["distilled"] for seed in config["seeds"]],
+]
+
+TRAINED = ["model.safetensors", "curve.csv", "learning.json", "timing.json"]
+EVALUATED = ["metrics.json", "detections.json", "latency.json"]
+
+
+def any_of(names):
+    """A wildcard's pattern that matches these names, or nothing when there are none."""
+    return "|".join(sorted(set(names))) or "(?!)"
+
+
+wildcard_constraints:
+    study=STUDY,
+    pair=any_of(PAIRS),
+    plain=any_of(run["recipe"] for run in config["plain"]),
+    distilled=any_of(run["recipe"] for run in config["distilled"]),
+    seed=r"\d+",
+
+
+def source(folder, *modules):
+    """The files of these modules of one folder below src/detdistill."""
+    return [str(Path("src/detdistill", folder, f"{module}.py")) for module in modules]
+
+
+def everything(path):
+    """The file, or every source file below the folder."""
+    path = Path(path)
+    below = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    return sorted(map(str, below)) if path.is_dir() else str(path)
+
+
+# A step depends on every module that it imports, and on theirs; tests/test_drivers.py walks the imports to check.
+CORE = source(".", "errors", "files", "params", "paths")
+READING = [*CORE, *source(".", "timing"), *source("data", "__init__", "manifest", "prepared", "records")]
+DETECTING = [*READING, *source("detectors", "__init__", "base", "recorder"), *source("evaluate", "coco", "predict")]
+TRAINING = [
+    *DETECTING,
+    *source(".", "checkpoint", "optimize", "progress", "train"),
+    *source("distill", "__init__", "base"),
+]
+
+
+def engine(wildcards):
+    """The module of the engine that owns this pair's detectors."""
+    return source("detectors", ENGINES[wildcards.pair])
+
+
+def methods(wildcards):
+    """The source of the recipe's methods: `code` of study.yaml, a module or a folder of them."""
+    chosen = (wildcards.pair, wildcards.distilled)
+    [code] = [run["code"] for run in config["distilled"] if (run["pair"], run["recipe"]) == chosen]
+    return everything(f"src/detdistill/distill/{code}")
+
+
+def side(wildcards):
+    """The parameters of the detector that a run trained."""
+    name = "teacher" if wildcards.recipe == "teacher" else "student"
+    return f"params/{wildcards.study}/{wildcards.pair}/{name}.yaml"
+
+
+def results(wildcards):
+    """Every output of every run of the study."""
+    return [
+        f"runs/{wildcards.study}/{pair}/{recipe}/{seed}/{name}"
+        for pair, recipe, seed in RUNS
+        for name in TRAINED + EVALUATED
+    ]

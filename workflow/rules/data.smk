@@ -1,0 +1,21 @@
+"""The data set: images, annotations, and the manifest that every later step reads first."""
+
+
+rule data:
+    input:
+        "params/{study}/data.yaml",
+        CORE,
+        source(".", "timing"),
+        source("data", "__init__", KIND, "drawing", "png", "prepared"),
+    output:
+        directory("data/{study}/images"),
+        multiext("data/{study}/", "train.json", "val.json", "test.json", "manifest.json", "timing.json"),
+    log:
+        "logs/{study}/data.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+    message:
+        "Make the images of {wildcards.study}, their annotations and the manifest"
+    shell:
+        "detdistill data --study {wildcards.study} > {log} 2>&1"
