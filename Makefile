@@ -1,7 +1,7 @@
 # make reproduce   from nothing to reports/digits.pdf (STUDY=name for another study)
 # make test        the tests
 # make lint        style and types
-# make lock        new versions into requirements.lock
+# make lock        what pyproject.toml asks for into requirements.lock, versions kept where they can be
 # make params/NAME/dvc.yaml   lets `dvc repro params/NAME/dvc.yaml` run the study NAME
 
 STUDY ?= digits
@@ -28,7 +28,7 @@ environment:
 lock:
 	$(PYTHON) -m venv --clear .scratch/uv
 	.scratch/uv/bin/pip install --quiet uv
-	.scratch/uv/bin/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --upgrade --quiet \
+	.scratch/uv/bin/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --quiet \
 		--custom-compile-command 'make lock' --output-file requirements.lock
 	rm -r .scratch/uv
 

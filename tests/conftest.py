@@ -14,22 +14,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], "Clone"]:
-    """Makes copies by name, each with a `dvc.yaml` for the study `smoke`."""
+    """Makes copies by name, all of the project as it is now, each with a `dvc.yaml` for the study `smoke`."""
+    original = tmp_path_factory.mktemp("original")
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for file in filter(None, listed.split("\0")):
+        if (ROOT / file).is_file() and not file.startswith("reports/") and not file.endswith("dvc.lock"):
+            (original / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / file, original / file)
 
     def make(name: str) -> Clone:
-        root = tmp_path_factory.mktemp(name)
-        listed = subprocess.run(
-            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for file in filter(None, listed.split("\0")):
-            if (ROOT / file).is_file() and not file.startswith("reports/") and not file.endswith("dvc.lock"):
-                (root / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / file, root / file)
-        made = Clone(root)
+        made = Clone(tmp_path_factory.mktemp(name))
+        shutil.copytree(original, made.root, dirs_exist_ok=True)
         made.run("git", "init", "--quiet")
         made.run("make", "params/smoke/dvc.yaml")
         return made

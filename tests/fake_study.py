@@ -1,4 +1,4 @@
-"""A complete study of MADE-UP numbers, in the formats of the real steps: for the layout and the tests of the report only.
+"""A complete study of MADE-UP numbers in the formats of the real steps: for the layout and tests of the report only.
 
 No figure in here was measured and no model was trained.
 """
@@ -13,6 +13,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 from detdistill import paths
+from detdistill.data.prepared import digest_of
 
 STUDY = "fake"
 CLASSES = [str(digit) for digit in range(10)]
@@ -51,6 +52,7 @@ def make(root: Path, seeds: tuple[int, ...] = (0, 1), pairs: tuple[str, ...] = t
     for pair in pairs:
         teacher, plain, longer = PAIRS[pair]
         _run(root, draw, val, pair, "teacher", 0, teacher, STEPS, 460.0, big=True)
+        _run(root, draw, val, pair, "start", 0, plain / 2, STEPS // 2, 60.0)
         for seed in seeds:
             base = plain + draw.gauss(0, 0.008)
             _run(root, draw, val, pair, "plain", seed, base, STEPS, 120.0)
@@ -83,11 +85,14 @@ def _params(root: Path, seeds: tuple[int, ...], pairs: tuple[str, ...]) -> None:
     def run(pair: str, recipe: str, **more: str) -> dict[str, str]:
         return {"pair": pair, "engine": "torchvision", "recipe": recipe, **more}
 
+    nothing = paths.data(STUDY, "manifest.json").as_posix()
     study = {
         "study": STUDY,
         "title": "Made-up numbers, to look at the layout",
         "seeds": list(seeds),
-        "pairs": [{"pair": pair, "engine": "torchvision"} for pair in pairs],
+        "pairs": [
+            {"pair": pair, "engine": "torchvision", "teacher_from": nothing, "student_from": nothing} for pair in pairs
+        ],
         "plain": [run(pair, recipe) for pair in pairs for recipe in ("plain", "plain_long")],
         "distilled": [run(p, recipe, code=each[1]) for p in pairs for recipe, each in RECIPES[p].items()],
     }
@@ -97,6 +102,7 @@ def _params(root: Path, seeds: tuple[int, ...], pairs: tuple[str, ...]) -> None:
         for side, widths, lr in (("teacher", [32, 64, 128], 2e-3), ("student", [8, 16, 32], 3e-3)):
             detector = {"kind": pair, "widths": widths, "blocks": 2, "neck_channels": 16, "anchors": [12, 22, 40]}
             put({"detector": detector, "training": {"steps": STEPS, "batch": BATCH, "lr": lr}}, pair, side)
+        put({"schedule_factor": 0.5}, pair, "start")
         put({}, pair, "plain")
         put({"schedule_factor": 1.5}, pair, "plain_long")
         for recipe, (methods, _, _, _) in RECIPES[pair].items():
@@ -135,7 +141,13 @@ def _data(root: Path, draw: random.Random) -> dict[str, Any]:
         }
         for split, count in (("train", 4000), ("val", 500), ("test", 500))
     }
-    manifest = {"study": STUDY, "kind": "digits", "classes": CLASSES, "splits": splits, "digest": "d1" * 32}
+    manifest = {
+        "study": STUDY,
+        "kind": "digits",
+        "classes": CLASSES,
+        "splits": splits,
+        "digest": digest_of({split: "0" * 64 for split in splits}),
+    }
     _json(root / paths.data(STUDY, "manifest.json"), manifest)
     _json(root / paths.data(STUDY, "timing.json"), _timing("data", 9.0, None))
     return val

@@ -22,6 +22,7 @@ FIGURES = ("taxonomy", "gains", "curves", "cost", "detections", "dag")
 ENTRIES = {
     "data": "detdistill.data",
     "teacher": "detdistill.train",
+    "start": "detdistill.train",
     "student": "detdistill.train",
     "distill": "detdistill.train",
     "evaluate": "detdistill.evaluate.step",
@@ -95,7 +96,7 @@ def test_commands_carry_identity_only(study, snakemake):
     for command in snakemake:
         program, verb, *identity, option, name = command.split()
         assert (program, option, name) == ("detdistill", "--study", study)
-        assert not identity or verb == "teacher" or tuple(identity) in runs
+        assert not identity or verb in ("teacher", "start") or tuple(identity) in runs
 
 
 def test_a_further_study_has_the_same_pipeline(project):
@@ -120,7 +121,7 @@ def _runs(study: str) -> list[tuple[str, str, str]]:
     loaded = load_study(study)
     students = [*loaded.plain, *loaded.distilled]
     return [
-        *((each.pair, paths.TEACHER, str(paths.TEACHER_SEED)) for each in loaded.pairs),
+        *((each.pair, paths.TEACHER, str(paths.ONCE)) for each in loaded.pairs),
         *((each.pair, each.recipe, str(seed)) for each in students for seed in loaded.seeds),
     ]
 
@@ -150,20 +151,26 @@ def _expected(study: str) -> dict[str, Step]:
     steps: dict[str, tuple[list[Path], list[Path]]] = {}
     results: list[Path] = []
     plain = {(each.pair, each.recipe) for each in load_study(study).plain}
+    begins = {each.pair: each for each in load_study(study).pairs}
+    for pair, listed in begins.items():
+        outputs = [paths.run(study, pair, paths.START, paths.ONCE, name) for name in TRAINED]
+        slices = [paths.params(study, pair, name) for name in ("student", "start")]
+        steps[f"start {pair}"] = [manifest, Path(listed.student_from), *slices], outputs
+        results += outputs
     for pair, recipe, seed in _runs(study):
         teacher, student, own = (paths.params(study, pair, name) for name in ("teacher", "student", recipe))
         trained, evaluated = (
             [paths.run(study, pair, recipe, seed, name) for name in names] for names in (TRAINED, EVALUATED)
         )
-        teacher_weights = paths.run(study, pair, paths.TEACHER, paths.TEACHER_SEED, "model.safetensors")
+        teacher_weights = paths.teacher(study, pair)
         side = student
         if recipe == paths.TEACHER:
             side = teacher
-            steps[f"teacher {pair}"] = [manifest, teacher], trained
+            steps[f"teacher {pair}"] = [manifest, teacher, Path(begins[pair].teacher_from)], trained
         elif (pair, recipe) in plain:
-            steps[f"student {pair} {recipe} {seed}"] = [manifest, student, own], trained
+            steps[f"student {pair} {recipe} {seed}"] = [manifest, student, own, paths.start(study, pair)], trained
         else:
-            inputs = [manifest, teacher, student, own, teacher_weights]
+            inputs = [manifest, teacher, student, own, teacher_weights, paths.start(study, pair)]
             steps[f"distill {pair} {recipe} {seed}"] = inputs, trained
         steps[f"evaluate {pair} {recipe} {seed}"] = [manifest, side, trained[0]], evaluated
         results += trained + evaluated

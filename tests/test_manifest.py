@@ -1,6 +1,8 @@
 """Prepared data are read as they were written, and whatever was lost or altered since is named in one sentence."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -230,3 +232,18 @@ def test_a_writer_that_fails_leaves_the_old_images_but_no_manifest(folder):
     assert not (folder / "manifest.json").exists()
     assert not (folder / ".images.partial").exists()
     assert (folder / "images" / "train-0.png").read_bytes() == png.encode(picture(0))
+
+
+def test_a_disk_that_fills_up_among_the_images(folder, monkeypatch):
+    def no_space(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", no_space)
+
+    def write():
+        with Writer(STUDY, "digits", CLASSES) as writer:
+            writer.image("train-0.png", b"content")
+
+    with pytest.raises(UserError, match=r"data/pets/images/train-0\.png: the disk is full"):
+        write()
+    assert {file.name for file in folder.iterdir()} == {"images", "train.json", "val.json"}

@@ -55,7 +55,7 @@ def test_an_unknown_pair_and_recipe_name_the_near_ones():
 def test_what_is_not_yaml_is_told_in_one_line(tmp_path, content):
     file = tmp_path / "broken.yaml"
     file.write_text(content)
-    with pytest.raises(UserError, match="broken.yaml: not YAML") as raised:
+    with pytest.raises(UserError, match=r"broken\.yaml: not YAML") as raised:
         params.read_yaml(file)
     assert "\n" not in str(raised.value)
 
@@ -104,8 +104,10 @@ def test_check_finds_it_before_any_work(study, slice_, keys, value, sentence):
 
 def test_check_refuses_a_method_on_a_detector_without_its_tap(study):
     study(("faster_rcnn", "pkd"), "methods", value={"crosskd": {}})
-    study(("study",), "distilled", value=[
-        {"pair": "faster_rcnn", "engine": "torchvision", "recipe": "pkd", "code": "cnn/head/crosskd.py"}
-    ])
+    study(
+        ("study",),
+        "distilled",
+        value=[{"pair": "faster_rcnn", "engine": "torchvision", "recipe": "pkd", "code": "cnn/head/crosskd.py"}],
+    )
     with pytest.raises(UserError, match=r"pkd\.yaml: methods\.crosskd"):
         check("digits")

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -24,15 +23,21 @@ DETECTOR = {
     "rpn_pre_nms": 20, "rpn_post_nms": 10, "roi_batch": 8, "roi_size": 3, "roi_samples": 1, "hidden": 16,
 }  # fmt: skip
 TRAINING = {"steps": 12, "batch": 2, "lr": 0.002, "log_every": 5, "evaluate_every": 6, "checkpoint_every": 4}
+MANIFEST = "data/tiny/manifest.json"
 STUDY = {
     "study": "tiny",
     "title": "Tiny",
     "seeds": [0],
-    "pairs": [{"pair": "small", "engine": "torchvision"}],
+    "pairs": [{"pair": "small", "engine": "torchvision", "teacher_from": MANIFEST, "student_from": MANIFEST}],
     "plain": [{"pair": "small", "engine": "torchvision", "recipe": "plain"}],
     "distilled": [{"pair": "small", "engine": "torchvision", "recipe": "pkd", "code": "cnn/neck/pkd.py"}],
 }
-DATA = {"kind": "digits", "images": {"train": 8, "val": 4, "test": 4}, "image_size": 64, "digit_size": {"low": 10, "high": 20}}  # noqa: E501
+DATA = {
+    "kind": "digits",
+    "images": {"train": 8, "val": 4, "test": 4},
+    "image_size": 64,
+    "digit_size": {"low": 10, "high": 20},
+}
 OUTPUTS = ("model.safetensors", "curve.csv", "learning.json")
 
 
@@ -51,8 +56,10 @@ def tiny(tmp_path, monkeypatch):
     write_slice("small", "teacher", value={"detector": {**DETECTOR, "widths": [8, 16]}, "training": TRAINING})
     write_slice("small", "student", value={"detector": DETECTOR, "training": TRAINING})
     write_slice("small", "plain", value={})
+    write_slice("small", "start", value={"schedule_factor": 0.5})
     write_slice("small", "pkd", value={"methods": {"pkd": {"weight": 6.0}}})
     data.make("tiny")
+    train.train_start("tiny", "small")
     return tmp_path
 
 
@@ -174,7 +181,7 @@ def test_a_full_disk_leaves_no_model(tiny, tmp_path):
     assert found.returncode == 2
     assert "error: " in found.stderr
     assert "Traceback" not in found.stderr
-    assert not list(Path("runs").rglob("*.safetensors*"))
+    assert not list(paths.run("tiny", "small", "plain", 0, "").glob("*.safetensors*"))
 
 
 def test_errors_are_one_line_and_exit_code_2(tiny):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from detdistill import detectors, distill, paths
 from detdistill.detectors.base import Detector
-from detdistill.errors import UserError
-from detdistill.params import load_recipe, load_side, load_study
+from detdistill.errors import UserError, near
+from detdistill.params import Study, load_recipe, load_side, load_study
 
 CLASSES = 2  # any number will do: no slice says how many classes the data have
 
@@ -23,6 +23,9 @@ def check(study: str) -> None:
             where = str(paths.params(study, pair.pair, side))
             detector = load_side(study, pair.pair, side).detector
             built[pair.pair, side] = detectors.build(pair.engine, detector, CLASSES, where)
+        load_recipe(study, pair.pair, paths.START)
+        for key, begin in (("teacher_from", pair.teacher_from), ("student_from", pair.student_from)):
+            _check_begin(loaded, f"{paths.params(study, 'study')}: pairs: {pair.pair}: {key}", pair.pair, begin)
     for run in [*loaded.plain, *loaded.distilled]:
         pair = loaded.pair(run.pair)
         if run.engine != pair.engine:
@@ -34,3 +37,12 @@ def check(study: str) -> None:
             distill.build(recipe, run, built[run.pair, "student"], built[run.pair, "teacher"], where)
         elif recipe.methods:
             raise UserError(f"{where}: methods: a recipe that study.yaml lists under `plain` has none")
+
+
+def _check_begin(study: Study, where: str, pair: str, begin: str) -> None:
+    """Raise UserError when a teacher or start would begin with a file that no step before it makes."""
+    others = [each.pair for each in study.pairs if each.pair != pair]
+    allowed = [paths.data(study.study, "manifest.json")]
+    allowed += [path(study.study, other) for other in others for path in (paths.teacher, paths.start)]
+    if begin not in map(str, allowed):
+        raise UserError(f"{where}: cannot begin with {begin!r}{near(begin, allowed)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from detdistill import paths
-from detdistill.files import sha256, write_atomic
+from detdistill.files import explained, sha256, write_atomic
 
 
 class Scratch:
@@ -32,6 +33,13 @@ class Scratch:
         code = {name: sha256(Path(file)) for name, file in loaded.items() if file}
         everything = json.dumps([identity, code, torch.__version__], sort_keys=True)
         self.folder = paths.SCRATCH / hashlib.sha256(everything.encode()).hexdigest()[:16]
+
+    def claim(self) -> None:
+        """Hold the run until this process ends, waiting for any other that trains it: one whose driver was killed."""
+        with explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._claim = open(self.folder / "claim", "w")  # noqa: SIM115  open as long as the process lives
+        fcntl.flock(self._claim, fcntl.LOCK_EX)
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the state, whole or not at all. Raises UserError when the disk is full."""

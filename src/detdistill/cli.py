@@ -43,6 +43,14 @@ def teacher(pair: PairName, study: StudyName = "digits") -> None:
 
 
 @app.command()
+def start(pair: PairName, study: StudyName = "digits") -> None:
+    """Train the weights that every student of a pair starts from."""
+    from detdistill.train import train_start
+
+    train_start(study, pair)
+
+
+@app.command()
 def student(pair: PairName, recipe: RecipeName, seed: Seed, study: StudyName = "digits") -> None:
     """Train a student that no teacher helps: `plain` or `plain_long`."""
     from detdistill.train import train_student

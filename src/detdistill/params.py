@@ -25,14 +25,25 @@ class Slice(BaseModel):
 SliceT = TypeVar("SliceT", bound=BaseModel)
 
 
-class Pair(Slice):
-    """A teacher and a student of one family, and the engine that owns both."""
+class Trained(Slice):
+    """What every line of a study names: the pair, and the engine that owns its detectors."""
 
     pair: Name
     engine: Name
 
 
-class PlainRun(Pair):
+class Pair(Trained):
+    """A teacher and a student of one family, and what the two begin with.
+
+    `teacher_from` and `student_from` are files. The manifest of the data means that training begins from nothing. The
+    teacher or the start of another pair means that backbone and neck begin with its weights.
+    """
+
+    teacher_from: str
+    student_from: str
+
+
+class PlainRun(Trained):
     """A student that no teacher helps: the same-recipe baseline, or the longer schedule."""
 
     recipe: Name
@@ -109,7 +120,10 @@ class Side(Slice):
 
 
 class Recipe(Slice):
-    """`RECIPE.yaml` of a pair: the methods with their weights, and a factor on the student's number of steps."""
+    """`RECIPE.yaml` of a pair: the methods with their weights, and a factor on the student's number of steps.
+
+    `start.yaml` is one without methods: how long the weights are trained that every student starts from.
+    """
 
     schedule_factor: Annotated[float, Field(gt=0)] = 1.0
     methods: dict[str, dict[str, Any]] = {}

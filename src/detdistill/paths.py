@@ -3,7 +3,9 @@
 from pathlib import Path
 
 TEACHER = "teacher"
-TEACHER_SEED = 0
+START = "start"
+ONCE = 0
+"""The seed of what a pair trains once: its teacher, and the weights that its students start from."""
 PLAIN = "plain"
 PLAIN_LONG = "plain_long"
 
@@ -24,6 +26,16 @@ def data(study: str, name: str) -> Path:
 def run(study: str, pair: str, recipe: str, seed: int | str, name: str) -> Path:
     """A file of one run: `model.safetensors`, `curve.csv`, `learning.json`, `timing.json`, `metrics.json`, ..."""
     return Path("runs", study, pair, recipe, str(seed), name)
+
+
+def teacher(study: str, pair: str) -> Path:
+    """The teacher's weights."""
+    return run(study, pair, TEACHER, ONCE, "model.safetensors")
+
+
+def start(study: str, pair: str) -> Path:
+    """The weights that every student of a pair starts from."""
+    return run(study, pair, START, ONCE, "model.safetensors")
 
 
 def summary(study: str) -> Path:

@@ -19,13 +19,13 @@ from torch.utils.data import DataLoader
 from detdistill import detectors, distill, paths
 from detdistill.checkpoint import Scratch, rng_state, set_rng_state
 from detdistill.data.manifest import Manifest, load
-from detdistill.detectors.base import Detector, load_weights, save_weights
+from detdistill.detectors.base import Detector, load_trunk, load_weights, save_weights
 from detdistill.errors import UserError
 from detdistill.evaluate.coco import average_precision
 from detdistill.evaluate.predict import as_float, predict
 from detdistill.files import sha256, write_atomic, write_json
 from detdistill.optimize import batches, optimizer, scheduler
-from detdistill.params import DistilledRun, Pair, Recipe, Side, load_recipe, load_side, load_study
+from detdistill.params import DistilledRun, Recipe, Side, Trained, load_recipe, load_side, load_study
 from detdistill.progress import TrainingProgress
 from detdistill.timing import Spent, measure
 
@@ -35,7 +35,7 @@ class Fitted:
     """What a training leaves beside the weights: its curves and its cost, validation included in `total`."""
 
     curve: list[dict[str, float]] = field(default_factory=list)
-    learning: list[dict[str, float]] = field(default_factory=list)
+    learning: list[dict[str, float | None]] = field(default_factory=list)
     total: Spent = Spent()
     validation: Spent = Spent()
     earlier: Spent = Spent()
@@ -69,44 +69,56 @@ class Window:
 
 @dataclass(frozen=True)
 class Run:
-    """What one training needs to know: who it is, its detector and schedule, and where its files go."""
+    """What one training needs to know: who it is, its detector, schedule and methods, and what it begins with."""
 
     study: str
-    pair: Pair
+    listed: Trained
     recipe: str
     seed: int
     side: Side
     side_file: Path
-    steps: int
+    methods: Recipe
+    begin: Path
+    """The start of its pair, whole; else a checkpoint for backbone and neck; else the manifest: from nothing."""
+
+    @property
+    def steps(self) -> int:
+        return round(self.side.training.steps * self.methods.schedule_factor)
 
     def path(self, name: str) -> Path:
-        return paths.run(self.study, self.pair.pair, self.recipe, self.seed, name)
+        return paths.run(self.study, self.listed.pair, self.recipe, self.seed, name)
 
     @property
     def title(self) -> str:
-        return f"{self.pair.pair} {self.recipe} {self.seed}"
+        return f"{self.listed.pair} {self.recipe} {self.seed}"
 
 
 def train_teacher(study: str, pair: str) -> None:
     """Train the teacher of a pair and write its outputs. Raises UserError for bad input."""
-    side = load_side(study, pair, "teacher")
-    file = paths.params(study, pair, "teacher")
-    run = Run(study, load_study(study).pair(pair), paths.TEACHER, paths.TEACHER_SEED, side, file, side.training.steps)
-    _train(run, Recipe())
+    listed = load_study(study).pair(pair)
+    side, file = load_side(study, pair, "teacher"), paths.params(study, pair, "teacher")
+    _train(Run(study, listed, paths.TEACHER, paths.ONCE, side, file, Recipe(), Path(listed.teacher_from)))
+
+
+def train_start(study: str, pair: str) -> None:
+    """Train the weights that every student of a pair starts from. Raises UserError for bad input."""
+    listed = load_study(study).pair(pair)
+    side, file = load_side(study, pair, "student"), paths.params(study, pair, "student")
+    recipe = load_recipe(study, pair, paths.START)
+    _train(Run(study, listed, paths.START, paths.ONCE, side, file, recipe, Path(listed.student_from)))
 
 
 def train_student(study: str, pair: str, recipe: str, seed: int) -> None:
     """Train a plain or distilled student, as the study lists it. Raises UserError for bad input."""
     listed = load_study(study).recipe(pair, recipe)
-    side, slice_ = load_side(study, pair, "student"), load_recipe(study, pair, recipe)
-    if slice_.methods and not isinstance(listed, DistilledRun):
+    side, file = load_side(study, pair, "student"), paths.params(study, pair, "student")
+    methods = load_recipe(study, pair, recipe)
+    if methods.methods and not isinstance(listed, DistilledRun):
         raise UserError(f"{paths.params(study, pair, recipe)}: methods: a recipe listed under `plain` has none")
-    steps = round(side.training.steps * slice_.schedule_factor)
-    run = Run(study, listed, recipe, seed, side, paths.params(study, pair, "student"), steps)
-    _train(run, slice_)
+    _train(Run(study, listed, recipe, seed, side, file, methods, paths.start(study, pair)))
 
 
-def _train(run: Run, recipe: Recipe) -> None:
+def _train(run: Run) -> None:
     """Build, train and write one run; the model is written only when all of it stands."""
     training = run.side.training
     torch.set_num_threads(training.threads)
@@ -114,31 +126,47 @@ def _train(run: Run, recipe: Recipe) -> None:
     with measure(run.recipe) as cost:
         manifest = load(run.study)
         accelerator = Accelerator(mixed_precision=training.precision, gradient_accumulation_steps=training.accumulate)
-        torch.manual_seed(run.seed)  # the same seed gives plain and distilled students the same first weights
-        detector = detectors.build(run.pair.engine, run.side.detector, len(manifest.classes), str(run.side_file))
-        identity = {
-            "run": [run.study, run.pair.pair, run.recipe, run.seed, run.steps],
-            "side": run.side.model_dump(),
-            "recipe": recipe.model_dump(),
-            "data": manifest.digest,
-        }
+        torch.manual_seed(run.seed)
+        detector = detectors.build(run.listed.engine, run.side.detector, len(manifest.classes), str(run.side_file))
+        if run.begin == paths.start(run.study, run.listed.pair):
+            load_weights(detector, run.begin)
+        elif run.begin.suffix == ".safetensors":
+            load_trunk(detector, run.begin)
         module: nn.Module = Native(detector)
-        if isinstance(run.pair, DistilledRun):
-            module, identity["teacher"] = _distillation(run, run.pair, recipe, detector, manifest)
-        scratch = Scratch(identity)
+        if isinstance(run.listed, DistilledRun):
+            module = _distillation(run, run.listed, detector, manifest)
+        scratch = Scratch(_identity(run, manifest))
+        if accelerator.is_main_process:
+            scratch.claim()
+        accelerator.wait_for_everyone()
         fitted = _fit(run, module, detector, manifest, accelerator, scratch)
         if accelerator.is_main_process:
             save_weights(detector, run.path("model.safetensors"))
             write_atomic(run.path("curve.csv"), _csv(fitted.curve))
             write_json(run.path("learning.json"), fitted.learning)
     if accelerator.is_main_process:
-        images = run.steps * training.batch
-        figures = {
-            "training_core_seconds": fitted.total.core_seconds - fitted.validation.core_seconds,
-            "images_per_second": images / (fitted.total.wall_seconds - fitted.validation.wall_seconds),
-        }
-        cost.record(run.path("timing.json"), fitted.earlier, **figures)
+        seconds = fitted.total.wall_seconds - fitted.validation.wall_seconds
+        cost.record(
+            run.path("timing.json"),
+            fitted.earlier,
+            training_core_seconds=fitted.total.core_seconds - fitted.validation.core_seconds,
+            images_per_second=run.steps * training.batch / seconds,
+        )
         scratch.clear()
+
+
+def _identity(run: Run, manifest: Manifest) -> dict[str, Any]:
+    """Everything beside the code that determines the bytes of a run."""
+    identity = {
+        "run": [run.title, run.study],
+        "side": run.side.model_dump(),
+        "methods": run.methods.model_dump(),
+        "data": manifest.digest,
+        "begin": sha256(run.begin),
+    }
+    if isinstance(run.listed, DistilledRun):
+        identity["teacher"] = sha256(paths.teacher(run.study, run.listed.pair))
+    return identity
 
 
 class Native(nn.Module):
@@ -152,17 +180,13 @@ class Native(nn.Module):
         return self.student.training_step(images, targets)[0]
 
 
-def _distillation(
-    run: Run, listed: DistilledRun, recipe: Recipe, student: Detector, manifest: Manifest
-) -> tuple[nn.Module, str]:
-    """The student with its recipe and its trained teacher, and the digest of the teacher's weights."""
-    side = load_side(run.study, run.pair.pair, "teacher")
-    where = str(paths.params(run.study, run.pair.pair, "teacher"))
-    teacher = detectors.build(run.pair.engine, side.detector, len(manifest.classes), where)
-    weights = paths.run(run.study, run.pair.pair, paths.TEACHER, paths.TEACHER_SEED, "model.safetensors")
-    load_weights(teacher, weights)
-    where = str(paths.params(run.study, run.pair.pair, run.recipe))
-    return distill.build(recipe, listed, student, teacher, where), sha256(weights)
+def _distillation(run: Run, listed: DistilledRun, student: Detector, manifest: Manifest) -> nn.Module:
+    """The student with its methods and its trained teacher."""
+    side, file = load_side(run.study, listed.pair, "teacher"), paths.params(run.study, listed.pair, "teacher")
+    teacher = detectors.build(listed.engine, side.detector, len(manifest.classes), str(file))
+    load_weights(teacher, paths.teacher(run.study, listed.pair))
+    where = str(paths.params(run.study, listed.pair, run.recipe))
+    return distill.build(run.methods, listed, student, teacher, where)
 
 
 def _fit(
@@ -208,7 +232,7 @@ def _fit(
                     optimise.step()
                     optimise.zero_grad()
                 window.add({"loss": total, **losses}, share=1 / training.accumulate)
-            rate = schedule.get_last_lr()[0]
+            rate = float(schedule.get_last_lr()[0])
             schedule.step()
             window.steps += 1
             last = step == run.steps
@@ -221,7 +245,8 @@ def _fit(
                     found = average_precision(validation, predict(detector, validation, training.batch))
                 fitted.validation += cost.spent()
                 fitted.learning.append({"step": step, "images": step * training.batch, **found})
-                progress.say(f"step {step}: validation AP50 {100 * found['AP50']:.1f}, AP {100 * found['AP']:.1f}")
+                points = ", ".join(f"{name} {100 * value:.1f}" for name, value in found.items() if value is not None)
+                progress.say(f"step {step}: validation {points}")
             if step % training.checkpoint_every == 0 and not last and accelerator.is_main_process:
                 fitted.total = fitted.earlier + loop.spent()
                 scratch.save(

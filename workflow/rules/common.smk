@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 PAIRS = [pair["pair"] for pair in config["pairs"]]
-ENGINES = {pair["pair"]: pair["engine"] for pair in config["pairs"]}
+LISTED = {pair["pair"]: pair for pair in config["pairs"]}
 KIND = yaml.safe_load(Path(f"params/{STUDY}/data.yaml").read_text())["kind"]
 RUNS = [
     *[(pair, "teacher", 0) for pair in PAIRS],
@@ -55,7 +55,17 @@ TRAINING = [
 
 def engine(wildcards):
     """The module of the engine that owns this pair's detectors."""
-    return source("detectors", ENGINES[wildcards.pair])
+    return source("detectors", LISTED[wildcards.pair]["engine"])
+
+
+def teacher_from(wildcards):
+    """What the teacher begins with: the data alone, or the weights of another pair."""
+    return LISTED[wildcards.pair]["teacher_from"]
+
+
+def student_from(wildcards):
+    """The same of the weights that every student starts from."""
+    return LISTED[wildcards.pair]["student_from"]
 
 
 def methods(wildcards):
@@ -73,7 +83,8 @@ def side(wildcards):
 
 def results(wildcards):
     """Every output of every run of the study."""
-    return [
+    starts = [f"runs/{wildcards.study}/{pair}/start/0/{name}" for pair in PAIRS for name in TRAINED]
+    return starts + [
         f"runs/{wildcards.study}/{pair}/{recipe}/{seed}/{name}"
         for pair, recipe, seed in RUNS
         for name in TRAINED + EVALUATED

@@ -1,13 +1,14 @@
 """Every run is one model trained by one process of one thread, so that as many train at once as there are cores.
 
-Priorities start the longest remaining path first: teachers, for whom distilled students wait, then the distilled
-students, then the plain ones, who wait for nobody. Short evaluations fill the end.
+Priorities start the longest remaining path first: what students start from and teachers, for whom all others wait,
+then distilled students, then plain ones. Short evaluations fill the end.
 """
 
 
 rule teacher:
     input:
         "data/{study}/manifest.json",
+        teacher_from,
         "params/{study}/{pair}/teacher.yaml",
         TRAINING,
         engine,
@@ -25,9 +26,32 @@ rule teacher:
         "detdistill teacher {wildcards.pair} --study {wildcards.study} > {log} 2>&1"
 
 
+rule start:
+    input:
+        "data/{study}/manifest.json",
+        student_from,
+        "params/{study}/{pair}/student.yaml",
+        "params/{study}/{pair}/start.yaml",
+        TRAINING,
+        engine,
+    output:
+        multiext("runs/{study}/{pair}/start/0/", *TRAINED),
+    log:
+        "logs/{study}/{pair}/start/0/train.log",
+    priority: 5
+    threads: 1
+    resources:
+        mem_mb=2000,
+    message:
+        "Train the weights that every student of {wildcards.pair} starts from"
+    shell:
+        "detdistill start {wildcards.pair} --study {wildcards.study} > {log} 2>&1"
+
+
 rule student:
     input:
         "data/{study}/manifest.json",
+        "runs/{study}/{pair}/start/0/model.safetensors",
         "params/{study}/{pair}/student.yaml",
         "params/{study}/{pair}/{plain}.yaml",
         TRAINING,
@@ -49,6 +73,7 @@ rule student:
 rule distill:
     input:
         "data/{study}/manifest.json",
+        "runs/{study}/{pair}/start/0/model.safetensors",
         "runs/{study}/{pair}/teacher/0/model.safetensors",
         "params/{study}/{pair}/teacher.yaml",
         "params/{study}/{pair}/student.yaml",

@@ -90,10 +90,12 @@ class Detector(nn.Module, ABC):
     """`softmax`: K + 1 logits with background last. `sigmoid`: K independent logits, no background."""
     taps: frozenset[str]
     """The taps that this family has."""
+    trunk: str
+    """What the names of backbone and neck begin with in the model's state."""
 
     def __init__(self, model: nn.Module, num_classes: int):
         super().__init__()
-        self.model = model
+        self.model: Any = model  # engines reach into their own parts
         self.num_classes = num_classes
 
     @abstractmethod
@@ -168,18 +170,31 @@ def load_weights(detector: Detector, path: Path) -> None:
     Raises:
         UserError: missing file, not safetensors, or another architecture (names the first tensor that differs).
     """
+    _load(detector, path, prefix="")
+
+
+def load_trunk(detector: Detector, path: Path) -> None:
+    """Load backbone and neck alone, from a checkpoint of any family of the engine that has the same ones.
+
+    Raises:
+        UserError: as `load_weights`.
+    """
+    _load(detector, path, detector.trunk)
+
+
+def _load(detector: Detector, path: Path, prefix: str) -> None:
     try:
-        state = load_file(path)
+        found = {name: tensor for name, tensor in load_file(path).items() if name.startswith(prefix)}
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors checkpoint: {error}") from None
-    own = {name: tuple(tensor.shape) for name, tensor in detector.model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    own = {name: tensor for name, tensor in detector.model.state_dict().items() if name.startswith(prefix)}
     for name in sorted(own.keys() | found.keys()):
-        if own.get(name) != found.get(name):
+        shapes = [str(tuple(state[name].shape)) if name in state else "none" for state in (found, own)]
+        if shapes[0] != shapes[1]:
             raise UserError(
-                f"{path}: a checkpoint of another architecture: {name} has shape {found.get(name, 'none')}, "
-                f"the detector of the params has {own.get(name, 'none')}"
+                f"{path}: a checkpoint of another architecture: {name} has shape {shapes[0]}, "
+                f"the detector of the params has {shapes[1]}"
             )
-    detector.model.load_state_dict(state)
+    detector.model.load_state_dict(detector.model.state_dict() | found)

@@ -132,6 +132,7 @@ class KeepSize(GeneralizedRCNNTransform):
 class TorchvisionDetector(Detector):
     """What Faster R-CNN and RetinaNet share: native forward under a recorder, and its calls read into the taps."""
 
+    trunk = "backbone."
     label_offset: int
     """What torchvision adds to our 0-based labels: 1 where its label 0 is the background."""
     sources: dict[str, str]
@@ -247,7 +248,7 @@ class FasterRCNNDetector(TorchvisionDetector):
             self.model.rpn.head(list(features.values()))
         if any(module.startswith("roi_heads") for module in modules):
             heads = self.model.roi_heads
-            maps = heads.box_roi_pool(features, list(roi_boxes), batch.image_sizes)
+            maps = heads.box_roi_pool(features, list(roi_boxes or []), batch.image_sizes)
             if modules & {"roi_heads.box_head", "roi_heads.box_predictor"}:
                 heads.box_predictor(heads.box_head(maps))
 
@@ -315,6 +316,11 @@ class RetinaNetDetector(TorchvisionDetector):
         for module in model.head.modules():
             if isinstance(module, nn.ReLU):
                 module.inplace = False  # an in-place ReLU would overwrite the recorded pre-activation features
+        for tower in (model.head.classification_head.conv, model.head.regression_head.conv):
+            for module in tower.modules():
+                if isinstance(module, nn.Conv2d):
+                    # torchvision's deviation of 0.01 suits 256 channels and SGD; narrow towers do not learn from it.
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         # The pre-activation features: what the third block's normalisation, or without one its convolution, returns.
         last = 0 if norm is None else 1
         self.sources = {tap: module.format(last=last) for tap, module in self.sources.items()}
@@ -368,7 +374,7 @@ def _per_anchor(output: Tensor, values: int) -> Tensor:
     return output.view(n, -1, values, h, w).permute(0, 3, 4, 1, 2).reshape(n, -1, values)
 
 
-def _finish(tower: nn.Sequential, predictor: nn.Module, features: Tensor, values: int) -> Tensor:
+def _finish(tower: Any, predictor: nn.Module, features: Tensor, values: int) -> Tensor:
     """The tower's last but one activation, its last convolution and the predictor, on pre-activation features."""
-    *_, last_but_one, last = tower
-    return _per_anchor(predictor(last(last_but_one[-1](features))), values)
+    activation = tower[-2][-1]  # after its convolution and, if there is one, its normalisation
+    return _per_anchor(predictor(tower[-1](activation(features))), values)

@@ -67,19 +67,18 @@ def _accumulate(split: Split, predictions: Sequence[Detections]) -> tuple[np.nda
 
 def _truth(split: Split) -> COCO:
     annotations = []
-    for index, record in enumerate(split.records):
-        for box, label, crowd in zip(
-            *(split.targets(index)[key] for key in ("boxes", "labels", "iscrowd")), strict=True
-        ):
-            annotations.append(_annotation(record.image_id, box.tolist(), int(label)) | {"iscrowd": int(crowd)})
+    for record in split.records:
+        columns = (record.boxes.tolist(), record.labels.tolist(), record.iscrowd.tolist())
+        for box, label, crowd in zip(*columns, strict=True):
+            annotations.append(_annotation(record.image_id, box, label) | {"iscrowd": int(crowd)})
     return _indexed(split, annotations)
 
 
 def _detections(split: Split, predictions: Sequence[Detections]) -> COCO:
     annotations = []
     for record, found in zip(split.records, predictions, strict=True):
-        for box, score, label in zip(found["boxes"], found["scores"], found["labels"], strict=True):
-            annotations.append(_annotation(record.image_id, box.tolist(), int(label)) | {"score": float(score)})
+        for box, score, label in zip(*(found[key].tolist() for key in ("boxes", "scores", "labels")), strict=True):
+            annotations.append(_annotation(record.image_id, box, label) | {"score": score})
     return _indexed(split, annotations)
 
 

@@ -69,12 +69,13 @@ def match(truths: Sequence[Truths], found: Sequence[Found]) -> tuple[np.ndarray,
     candidates = [(image, row) for image, each in enumerate(found) for row in range(len(each.scores))]
     scores = [found[image].scores[row] for image, row in candidates]
     taken = [np.zeros(len(each.boxes), bool) for each in truths]
+    overlaps = [_iou(mine.boxes, theirs.boxes) for mine, theirs in zip(found, truths, strict=True)]
     hits = []
     for position in np.argsort(-np.array(scores), kind="stable"):
         image, row = candidates[position]
-        overlaps = _iou(found[image].boxes[row], truths[image].boxes)
-        best = int(overlaps.argmax()) if len(overlaps) else -1
-        if best < 0 or overlaps[best] < IOU:
+        with_each = overlaps[image][row]
+        best = int(with_each.argmax()) if len(with_each) else -1
+        if best < 0 or with_each[best] < IOU:
             hits.append(False)
         elif not truths[image].difficult[best]:
             hits.append(not taken[image][best])
@@ -104,10 +105,14 @@ def _curve(hits: np.ndarray, positives: int) -> tuple[np.ndarray, np.ndarray]:
     return found / np.arange(1, len(hits) + 1), found / positives
 
 
-def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union (n,) of one (4,) xyxy box with (n, 4) others."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    shared = sides.clip(min=0).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1)
-    union = (box[2:] - box[:2]).prod() + areas - shared
+def _iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union (n, m) of (n, 4) xyxy boxes with (m, 4) others."""
+    mine, theirs = boxes[:, None], others[None]
+    sides = np.minimum(mine[..., 2:], theirs[..., 2:]) - np.maximum(mine[..., :2], theirs[..., :2])
+    shared = sides.clip(min=0).prod(axis=2)
+    union = _area(mine) + _area(theirs) - shared
     return shared / np.maximum(union, np.finfo(float).tiny)
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)

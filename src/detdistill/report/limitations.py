@@ -15,7 +15,8 @@ def limitations(summary: Summary, names: Names, manifest: Manifest, provenance: 
         _many(summary),
         _scale(summary, manifest, provenance),
         _precision(summary, names),
-        "Each pair has one teacher of one seed, so differences from a teacher carry no spread.",
+        "Each pair has one teacher, and one start that all of its students share: the spread over seeds is that of the "
+        "order of images and of sampling, not of another teacher or other first weights.",
     ]
     return [sentence for sentence in told if sentence]
 
@@ -36,13 +37,14 @@ def _seeds(summary: Summary) -> str:
     if n < 2:
         return "One seed shows no spread: every difference may be chance."
     gains = [row["gain_equal_steps"] for row in summary["levels"]]
-    halves = [(gain["high"] - gain["low"]) / 2 for gain in gains if gain["high"] is not None and gain["low"] is not None]
+    halves = [
+        (gain["high"] - gain["low"]) / 2 for gain in gains if gain["high"] is not None and gain["low"] is not None
+    ]
     if not halves:
         return ""
     return (
-        f"With {n} seeds a 95 % interval reaches {statistics.t_quantile(n):.1f} standard errors to each side; for the "
-        f"gains at equal steps that is between ±{numbers.points(min(halves))} and ±{numbers.points(max(halves))} points. "
-        "More seeds narrow it."
+        f"With {n} seeds a 95 % interval reaches {statistics.t_quantile(n):.1f} standard errors to each side, for the "
+        f"gains at equal steps between ±{numbers.points(min(halves))} and ±{numbers.points(max(halves))} points."
     )
 
 
@@ -68,9 +70,9 @@ def _scale(summary: Summary, manifest: Manifest, provenance: Provenance) -> str:
         return ""
     machines = numbers.listing(list(dict.fromkeys(machine["cpu"] for machine in provenance.machines)))
     return (
-        f"The models are small ({numbers.count(min(sizes))} to {numbers.count(max(sizes))} parameters), trained on "
-        f"{numbers.count(manifest.splits['train'].images)} images with the processor cores of {machines}. An order of "
-        "methods found here need not hold for large detectors on large data."
+        f"The models have {numbers.count(min(sizes))} to {numbers.count(max(sizes))} parameters and were trained on "
+        f"{numbers.count(manifest.splits['train'].images)} images (on {machines}). An order of methods found at this "
+        "scale need not hold at another."
     )
 
 

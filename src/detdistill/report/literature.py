@@ -62,5 +62,7 @@ def load() -> Literature:
     """The literature that ships with the package."""
     content = json.loads(Path(__file__).with_name("literature.json").read_text(encoding="utf-8"))
     references = {entry["key"]: Reference(**entry) for entry in content["references"]}
-    figures = [Figure(**{**entry, "AP": tuple(entry["AP"]), "AP50": tuple(entry["AP50"])}) for entry in content["figures"]]
+    figures = [
+        Figure(**{**entry, "AP": tuple(entry["AP"]), "AP50": tuple(entry["AP50"])}) for entry in content["figures"]
+    ]
     return Literature(references, figures)

@@ -28,7 +28,8 @@ class Names:
         self._labels: dict[tuple[str, str], str] = {}
         for pair, content in summary["pairs"].items():
             by_recipe = {
-                recipe: " + ".join(literature.name(method) for method in taxonomy.by_level(stats["method_levels"])) or recipe
+                recipe: " + ".join(literature.name(method) for method in taxonomy.by_level(stats["method_levels"]))
+                or recipe
                 for recipe, stats in content["recipes"].items()
             }
             uses = Counter(by_recipe.values())

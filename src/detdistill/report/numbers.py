@@ -74,6 +74,6 @@ def listing(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
-def counted(number: int, noun: str) -> str:
-    """`one run`, `3 runs`: the plural is a final s."""
-    return f"one {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`one run`, `3 runs`, `10 classes`; the plural is a final s unless it is given."""
+    return f"one {noun}" if number == 1 else f"{number} {plural or noun + 's'}"

@@ -1,11 +1,14 @@
 """The sentences of the report, chosen and filled by the numbers: they say as plainly when nothing was gained."""
 
+from pathlib import Path
+
 from detdistill import paths
 from detdistill.data.manifest import Manifest
+from detdistill.params import Pair, Study
 from detdistill.report import numbers, statistics, taxonomy
 from detdistill.report.choice import best_recipe
 from detdistill.report.names import Names
-from detdistill.report.summary import PairSummary, RecipeStats, Summary
+from detdistill.report.summary import PairSummary, Summary, distilled
 
 # A plain student counts as converged when the longer schedule gains less than this share of the gap to its teacher.
 FLAT_SHARE = 0.1
@@ -16,11 +19,13 @@ def abstract(summary: Summary, names: Names, manifest: Manifest) -> str:
     levels = [level.label for level in taxonomy.LEVELS if any(level.key in row["levels"] for row in summary["levels"])]
     seeds = len(summary["seeds"])
     test = manifest.splits["test"]
+    words = numbers.listing([level if "/" in level else level.lower() for level in levels])
+    recipes = numbers.counted(len(summary["levels"]), "recipe")
+    classes = numbers.counted(len(manifest.classes), "class", "classes")
     first = (
-        f"Which part of a detector is worth distilling? We train {numbers.counted(len(summary['levels']), 'recipe')} of "
-        f"knowledge distillation, acting on {numbers.listing([level.lower() if level != 'RPN/RoI' else level for level in levels])}, "
-        f"beside plain students of the same schedule and of a longer one, with {numbers.counted(seeds, 'seed')} each, on "
-        f"“{summary['title']}” ({numbers.counted(len(manifest.classes), 'class').replace('classs', 'classes')}, "
+        f"Which part of a detector is worth distilling? We train {recipes} of knowledge distillation, acting on "
+        f"{words}, beside plain students of the same schedule and of a longer one, with "
+        f"{numbers.counted(seeds, 'seed')} each, on “{summary['title']}” ({classes}, "
         f"{numbers.count(test.images)} test images)."
     )
     found = [_pair(content, pair, names) for pair, content in summary["pairs"].items()]
@@ -41,18 +46,22 @@ def _pair(content: PairSummary, pair: str, names: Names) -> str:
 
 def verdicts(content: PairSummary, pair: str, names: Names) -> str:
     """Which recipes help, hurt, or leave it open, by their 95 % intervals."""
-    by_verdict: dict[str, list[str]] = {"helps": [], "hurts": [], "inconclusive": []}
-    for recipe, stats in _distilled(content).items():
-        if stats["gain_equal_steps"]["n"]:
-            by_verdict[stats["verdict"]].append(names.recipe(pair, recipe))
-    helps, hurts, unclear = by_verdict.values()
-    parts = [f"{numbers.listing(each)} {verb if len(each) == 1 else verb[:-1]}" for verb, each in by_verdict.items() if each and verb != "inconclusive"]
-    if not helps:
+    told = {name: stats["verdict"] for name, stats in distilled(content).items() if stats["gain_equal_steps"]["n"]}
+    named = {
+        verdict: [names.recipe(pair, name) for name, each in told.items() if each == verdict]
+        for verdict in ("helps", "hurts", "inconclusive")
+    }
+    if not named["helps"] and not named["hurts"]:
+        return "no recipe is shown to help or to hurt, since every interval of a gain includes zero"
+    parts = [
+        f"{numbers.listing(named[verdict])} {verdict if len(named[verdict]) == 1 else verdict[:-1]}"
+        for verdict in ("helps", "hurts")
+        if named[verdict]
+    ]
+    if not named["helps"]:
         parts.insert(0, "no recipe is shown to help")
-    if unclear:
-        rest = "the rest" if helps or hurts else "all"
-        share = f"{len(unclear)} of {len(helps) + len(hurts) + len(unclear)}"
-        parts.append(f"{share} stay inconclusive" if rest == "the rest" else "every interval includes zero")
+    if named["inconclusive"]:
+        parts.append(f"{len(named['inconclusive'])} of {len(told)} stay inconclusive")
     return ", ".join(parts)
 
 
@@ -84,7 +93,9 @@ def _trust(summary: Summary) -> str:
 
 def findings(content: PairSummary, pair: str, names: Names) -> str:
     """Which recipes gain in every seed, in none, in some; and which stay ahead at equal core time."""
-    gains = {name: stats["gain_equal_steps"] for name, stats in _distilled(content).items() if stats["gain_equal_steps"]["n"]}
+    gains = {
+        name: stats["gain_equal_steps"] for name, stats in distilled(content).items() if stats["gain_equal_steps"]["n"]
+    }
     if not gains:
         return f"{names.pair(pair)}: no distilled run can be compared."
     better = {name: statistics.seeds_better(gain) for name, gain in gains.items()}
@@ -95,15 +106,14 @@ def findings(content: PairSummary, pair: str, names: Names) -> str:
     )
     told = [f"{_those(each, pair, names)} {where}" for where, each in groups if each]
     sentences = [f"{names.pair(pair)}: {'; '.join(told)}."]
-    timed = {name: stats["gain_equal_time"]["mean"] for name, stats in _distilled(content).items()}
+    timed = {name: stats["gain_equal_time"]["mean"] for name, stats in distilled(content).items()}
     ahead = [name for name, mean in timed.items() if mean is not None and mean > 0]
     behind = [name for name, mean in timed.items() if mean is not None and mean <= 0]
     if ahead:
         sentences.append(f"Against the longer plain run, {_those(ahead, pair, names)} still ahead on average.")
     if behind:
-        start = "The longer plain run" if not ahead else "It"
         words = numbers.listing([names.recipe(pair, name) for name in behind])
-        sentences.append(f"{start} is at least as good as {words}.")
+        sentences.append(f"The longer plain run is at least as good as {words}.")
     return " ".join([*sentences, *_fairness(content, pair, names)])
 
 
@@ -118,11 +128,11 @@ def _fairness(content: PairSummary, pair: str, names: Names) -> list[str]:
         return []
     dearer = [
         names.recipe(pair, name)
-        for name, stats in _distilled(content).items()
+        for name, stats in distilled(content).items()
         if stats["core_seconds"]["mean"] is not None and stats["core_seconds"]["mean"] > given
     ]
     if dearer:
-        return [f"That run took less core time than {numbers.listing(dearer)}, which the comparison favours by that much."]
+        return [f"It took less core time than {numbers.listing(dearer)}, whose comparison is flattered by that much."]
     return ["That run took at least the core time of every distilled one."]
 
 
@@ -132,10 +142,12 @@ def flatness(summary: Summary, pair: str, names: Names) -> str:
     difference = flat["difference"]["mean"] if flat else None
     if flat is None or difference is None:
         return f"{names.pair(pair)}: the plain student was not trained on a longer schedule, so this cannot be told."
+    fewer = flat["difference"]["n"] < max(flat["plain_AP50"]["n"], flat["plain_long_AP50"]["n"])
+    shared = " over the seeds that both have" if fewer else ""
     start = (
         f"{names.pair(pair)}: with {flat['factor']:g} times the steps the plain student reaches "
         f"{numbers.spread(flat['plain_long_AP50'])} instead of {numbers.spread(flat['plain_AP50'])}, a difference of "
-        f"{numbers.gain(flat['difference'])}."
+        f"{numbers.gain(flat['difference'])}{shared}."
     )
     teacher, plain = summary["pairs"][pair]["teacher"]["AP50"]["mean"], flat["plain_AP50"]["mean"]
     if teacher is None or plain is None or teacher <= plain:
@@ -144,9 +156,44 @@ def flatness(summary: Summary, pair: str, names: Names) -> str:
     if share < FLAT_SHARE:
         end = "Its curve is flat for our purpose: a gain from distillation is not mere acceleration."
     else:
-        end = "Its curve still rises, so part of a gain at equal steps may be acceleration; read the gain at equal core time."
-    return f"{start} That is {numbers.percent(share)} of the gap to the teacher. {end}"
+        end = (
+            "Its curve still rises, so part of a gain at equal steps may be acceleration: read the gain at equal core "
+            "time."
+        )
+    return f"{start} On average that is {numbers.percent(share)} of the gap to the teacher. {end}"
 
 
-def _distilled(content: PairSummary) -> dict[str, RecipeStats]:
-    return {name: stats for name, stats in content["recipes"].items() if stats["kind"] == "distilled"}
+def beginnings(study: Study, names: Names) -> str:
+    """What the teacher and the students of every pair begin with."""
+    shared = "All students of a pair, distilled or not, share one start, which is trained without a teacher."
+    others = [_beginning(study, pair, names) for pair in study.pairs]
+    if not any(others):
+        return f"{shared} Teachers and starts are trained from nothing."
+    return " ".join(
+        [
+            shared,
+            *(
+                each or f"{names.pair(pair.pair)} begins from nothing."
+                for pair, each in zip(study.pairs, others, strict=True)
+            ),
+        ]
+    )
+
+
+def _beginning(study: Study, pair: Pair, names: Names) -> str | None:
+    parts = [
+        f"the {what} begins with {origin}"
+        for what, file in (("teacher", pair.teacher_from), ("start", pair.student_from))
+        if (origin := _origin(study, file, names)) is not None
+    ]
+    return f"{names.pair(pair.pair)}: {numbers.listing(parts)}." if parts else None
+
+
+def _origin(study: Study, file: str, names: Names) -> str | None:
+    """Whose backbone and neck a training begins with, or None when it begins with the data alone."""
+    for pair in study.pairs:
+        if Path(file) == paths.teacher(study.study, pair.pair):
+            return f"backbone and neck of the {names.pair(pair.pair)} teacher"
+        if Path(file) == paths.start(study.study, pair.pair):
+            return f"backbone and neck of the {names.pair(pair.pair)} start"
+    return None

@@ -2,7 +2,7 @@
 
 import hashlib
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,10 @@ class Provenance:
 
 
 def collect(study: Study, summary: Summary, manifest: Manifest) -> Provenance:
-    """Read it from the repository, the params and every `timing.json` of the runs that have results."""
+    """Read it from the repository, the params and the `timing.json` of every run that has one."""
     groups = _timings(study, summary)
     timings = [timing for _, each in groups for timing in each]
-    files = sorted((paths.PARAMS / study.study).rglob("*.yaml"))
+    files = sorted(file for file in (paths.PARAMS / study.study).rglob("*.yaml") if file.name != "dvc.yaml")
     return Provenance(
         commit=commit(),
         data_digest=manifest.digest,
@@ -103,12 +103,15 @@ def _timings(study: Study, summary: Summary) -> list[tuple[tuple[str, str | None
         (("data", None, None), [read_json(data)])
     ]
     steps = [("teacher", each.pair, paths.TEACHER) for each in study.pairs]
+    steps += [("start", each.pair, paths.START) for each in study.pairs]
     steps += [("student", each.pair, each.recipe) for each in study.plain]
     steps += [("distill", each.pair, each.recipe) for each in study.distilled]
     for step, pair, recipe in steps:
-        content = summary["pairs"][pair]
-        stats = content["teacher"] if recipe == paths.TEACHER else content["recipes"][recipe]
-        files = [paths.run(study.study, pair, recipe, seed, "timing.json") for seed in stats["runs"]]
+        seeds: Iterable[str | int] = [paths.ONCE]
+        if recipe not in (paths.TEACHER, paths.START):
+            seeds = summary["pairs"][pair]["recipes"][recipe]["runs"]
+        files = [paths.run(study.study, pair, recipe, seed, "timing.json") for seed in seeds]
+        files = [file for file in files if file.is_file()]
         groups.append(((step, pair, recipe), [read_json(file) for file in files]))
     return groups
 

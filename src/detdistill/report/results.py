@@ -17,7 +17,7 @@ class LearningPoint(TypedDict):
 
 
 def read_learning(path: Path) -> list[LearningPoint]:
-    """`learning.json` in the order of training; the last point is the final model. Raises UserError, naming the file."""
+    """`learning.json` in the order of training, the final model last. Raises UserError, naming the file."""
     try:
         points: list[LearningPoint] = json.loads(path.read_text(encoding="utf-8"))
         if not points or any(not {"step", "AP", "AP50", "images"} <= point.keys() for point in points):

@@ -4,16 +4,27 @@ from typing import Any
 
 from detdistill import paths
 from detdistill.data.manifest import Manifest
-from detdistill.params import Study, Training, load_side
+from detdistill.params import Side, Study, Training, load_side
 from detdistill.report import numbers, taxonomy
 from detdistill.report.citations import Citations
 from detdistill.report.literature import Figure, Literature
 from detdistill.report.names import Names
 from detdistill.report.provenance import Cost, Provenance
-from detdistill.report.summary import Summary
+from detdistill.report.summary import Summary, distilled
 from detdistill.report.tables import Group, Table
 
-_TRAINING = ("steps", "batch", "optimizer", "lr", "weight_decay", "schedule", "warmup", "clip_norm", "precision", "threads")
+_TRAINING = (
+    "steps",
+    "batch",
+    "optimizer",
+    "lr",
+    "weight_decay",
+    "schedule",
+    "warmup",
+    "clip_norm",
+    "precision",
+    "threads",
+)
 
 
 def splits(manifest: Manifest) -> Table:
@@ -28,18 +39,32 @@ def splits(manifest: Manifest) -> Table:
 
 
 def detectors(study: Study, names: Names) -> Table:
-    """Teacher and student of every pair, by the keys of their params files; a dash where an engine has no such key."""
-    sides = [load_side(study.study, pair.pair, side) for pair in study.pairs for side in ("teacher", "student")]
-    keys = list(dict.fromkeys(key for side in sides for key in side.detector))
-    built = [[_words(key), *(_value(side.detector.get(key)) for side in sides)] for key in keys]
-    trained = [[_words(key), *(_trained(side.training, key) for side in sides)] for key in _TRAINING]
+    """Teacher and student of every pair, by the keys of their params files; a dash where a family has no such key."""
+    sides = _sides(study)
+    keys = dict.fromkeys(key for side in sides for key in side.detector)
+    return _by_side(study, names, [[_words(key), *(_value(side.detector.get(key)) for side in sides)] for key in keys])
+
+
+def training(study: Study, names: Names) -> Table:
+    """How teacher and student of every pair are trained, defaults included."""
+    sides = _sides(study)
+    return _by_side(
+        study, names, [[_words(key), *(_trained(side.training, key) for side in sides)] for key in _TRAINING]
+    )
+
+
+def _sides(study: Study) -> list[Side]:
+    return [load_side(study.study, pair.pair, side) for pair in study.pairs for side in ("teacher", "student")]
+
+
+def _by_side(study: Study, names: Names, rows: list[list[str]]) -> Table:
     spans = [("", 1), *((names.pair(pair.pair), 2) for pair in study.pairs)]
     header = ["", *["Teacher", "Student"] * len(study.pairs)]
-    return Table(header, "l" + "r" * len(sides), [Group("Detector", built), Group("Training", trained)], spans)
+    return Table(header, "l" + "r" * 2 * len(study.pairs), [Group(None, rows)], spans)
 
 
 def _trained(training: Training, key: str) -> str:
-    return _value(getattr(training, key))
+    return "fp32" if key == "precision" and training.precision == "no" else _value(getattr(training, key))
 
 
 def _words(key: str) -> str:
@@ -62,8 +87,7 @@ def methods(summary: Summary, names: Names, literature: Literature, citations: C
     groups = []
     for pair, content in summary["pairs"].items():
         rows = []
-        for recipe in [row["recipe"] for row in summary["levels"] if row["pair"] == pair]:
-            stats = content["recipes"][recipe]
+        for recipe, stats in distilled(content).items():
             for position, method in enumerate(taxonomy.by_level(stats["method_levels"])):
                 name = literature.name(method) + citations.mark(method)
                 level = taxonomy.LABELS[stats["method_levels"][method]]
@@ -75,7 +99,9 @@ def methods(summary: Summary, names: Names, literature: Literature, citations: C
 
 def published(summary: Summary, literature: Literature, citations: Citations) -> Table:
     """Published figures of the methods in the study and some for scale, with where each was read."""
-    measured = {method for pair in summary["pairs"].values() for each in pair["recipes"].values() for method in each["methods"]}
+    measured = {
+        method for pair in summary["pairs"].values() for each in pair["recipes"].values() for method in each["methods"]
+    }
     groups = []
     relevant = literature.relevant(measured)
     for title, chosen in (
@@ -106,7 +132,7 @@ def costs(provenance: Provenance, names: Names) -> Table:
     """Wall and core time by step and recipe, summed over seeds, and the total."""
 
     def row(cost: Cost) -> list[str]:
-        recipe = cost.recipe if cost.recipe and cost.recipe != paths.TEACHER else ""
+        recipe = cost.recipe if cost.recipe and cost.recipe not in (paths.TEACHER, paths.START) else ""
         pair = names.pair(cost.pair) if cost.pair else ""
         memory = numbers.scaled(cost.peak_memory_bytes, 2**20, 0)
         times = [numbers.duration(cost.wall_seconds), numbers.duration(cost.core_seconds)]

@@ -1,6 +1,6 @@
 """Statistics over seeds: mean, spread, 95 % interval, and what may be said of a gain.
 
-Comparisons are paired by seed: the same seed gives the two runs the same initialisation and order of images, so the
+Comparisons are paired by seed: the same seed gives the two runs the same first weights and order of images, so the
 difference within a seed is what the method did.
 """
 
@@ -56,7 +56,7 @@ def ratio(ours: Mapping[str, float], baseline: Mapping[str, float]) -> Stat:
 
 
 def gap_closed(ours: Mapping[str, float], baseline: Mapping[str, float], teacher: float | None) -> Stat:
-    """(ours - baseline) / (teacher - baseline), paired; a seed whose baseline reaches the teacher has no gap to close."""
+    """(ours - baseline) / (teacher - baseline), paired; a baseline that reaches the teacher leaves no gap to close."""
     if teacher is None:
         return stat({})
     seeds = [seed for seed in ours.keys() & baseline.keys() if teacher > baseline[seed]]

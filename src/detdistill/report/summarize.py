@@ -17,6 +17,7 @@ from detdistill.report.summary import (
     Row,
     RunStats,
     Summary,
+    distilled,
 )
 
 LEARNING = "learning.json"
@@ -24,7 +25,7 @@ RESULTS = ("metrics.json", LEARNING, "timing.json", "latency.json")
 
 
 def summarize(study_name: str) -> None:
-    """Write `runs/STUDY/summary.json`. Raises UserError when a params file or a result is unreadable."""
+    """Write `reports/STUDY/summary.json`. Raises UserError when a params file or a result is unreadable."""
     write_json(paths.summary(study_name), build(load_study(study_name)))
 
 
@@ -42,7 +43,7 @@ def build(study: Study) -> Summary:
 
 
 def _pair(study: Study, pair: str, engine: str) -> PairSummary:
-    teacher = _run_stats(study.study, pair, paths.TEACHER, "teacher", [paths.TEACHER_SEED])
+    teacher = _run_stats(study.study, pair, paths.TEACHER, "teacher", [paths.ONCE])
     stats: dict[str, tuple[Recipe, RunStats]] = {}
     for run in [*study.plain, *study.distilled]:
         if run.pair == pair:
@@ -79,7 +80,16 @@ def _run_stats(study: str, pair: str, recipe: str, kind: Kind, seeds: list[int])
         kind=kind,
         runs=table,
         missing=[seed for seed in seeds if str(seed) not in runs],
-        **{name: over_seeds(name) for name in (*PRECISIONS, "val_AP50", "voc_AP50_area", "voc_AP50_11point")},
+        AP=over_seeds("AP"),
+        AP50=over_seeds("AP50"),
+        AP75=over_seeds("AP75"),
+        AP_small=over_seeds("AP_small"),
+        AP_medium=over_seeds("AP_medium"),
+        AP_large=over_seeds("AP_large"),
+        AR100=over_seeds("AR100"),
+        val_AP50=over_seeds("val_AP50"),
+        voc_AP50_area=over_seeds("voc_AP50_area"),
+        voc_AP50_11point=over_seeds("voc_AP50_11point"),
         per_class_AP50=per_class,
         parameters=_largest([run["parameters"] for run in metrics]),
         flops=_largest([run["flops"] for run in metrics]),
@@ -143,15 +153,22 @@ def _compared(recipe: Recipe, own: RunStats, baselines: dict[str, RunStats], tea
 
 
 def _rows(pairs: dict[str, PairSummary]) -> list[Row]:
-    keys = Row.__annotations__.keys() - {"pair", "recipe"}
     rows = [
-        Row(pair=pair, recipe=name, **{key: recipe[key] for key in keys})  # type: ignore[literal-required, typeddict-item]
+        Row(
+            levels=recipe["levels"],
+            pair=pair,
+            recipe=name,
+            AP50=recipe["AP50"],
+            gain_equal_steps=recipe["gain_equal_steps"],
+            gain_equal_time=recipe["gain_equal_time"],
+            gap_closed=recipe["gap_closed"],
+            seeds_better=recipe["seeds_better"],
+            verdict=recipe["verdict"],
+        )
         for pair, summary in pairs.items()
-        for name, recipe in summary["recipes"].items()
-        if recipe["kind"] == "distilled"
+        for name, recipe in distilled(summary).items()
     ]
-    order = [level.key for level in taxonomy.LEVELS]
-    return sorted(rows, key=lambda row: (len(row["levels"]) > 1, [order.index(level) for level in row["levels"]]))
+    return sorted(rows, key=lambda row: taxonomy.place(row["levels"]))
 
 
 def _flattened(pair: PairSummary) -> Flattened | None:

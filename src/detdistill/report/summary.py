@@ -5,6 +5,7 @@ Shares and precisions are fractions 0..1, times are seconds, memory is bytes.
 
 from typing import Any, Literal, TypedDict
 
+from detdistill.report import taxonomy
 from detdistill.report.statistics import Stat, Verdict
 
 Kind = Literal["teacher", "plain", "plain_long", "distilled"]
@@ -43,8 +44,8 @@ class RunStats(TypedDict):
 class RecipeStats(RunStats):
     """A student: its recipe, and how it stands against the plain students of the same seeds.
 
-    `overhead` is core time per training image, validation left out, over the plain student's; the `gain`s are differences, positive when
-    better than the plain student of the same steps (`equal_steps`) or of the longer schedule (`equal_time`).
+    `overhead` is core time per training image, validation left out, over the plain student's. A gain is a difference,
+    positive when better than the plain student of equal steps, or than the one of the longer schedule: equal time.
     """
 
     levels: list[str]
@@ -64,6 +65,12 @@ class PairSummary(TypedDict):
     engine: str
     teacher: RunStats
     recipes: dict[str, RecipeStats]
+
+
+def distilled(pair: PairSummary) -> dict[str, RecipeStats]:
+    """The distilled recipes of a pair in the order of their levels, then by name; those of several levels come last."""
+    found = {name: stats for name, stats in pair["recipes"].items() if stats["kind"] == "distilled"}
+    return dict(sorted(found.items(), key=lambda each: (taxonomy.place(each[1]["levels"]), each[0])))
 
 
 class Row(TypedDict):

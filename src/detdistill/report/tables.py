@@ -7,9 +7,10 @@ from detdistill.report import numbers, taxonomy
 from detdistill.report.choice import best_recipe
 from detdistill.report.names import Names
 from detdistill.report.statistics import Stat
-from detdistill.report.summary import PairSummary, RecipeStats, RunStats, Summary
+from detdistill.report.summary import PairSummary, RecipeStats, RunStats, Summary, distilled
 
 MISSING = "missing"
+CLASSES_ACROSS = 10
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ def results(summary: Summary, names: Names) -> Table:
         "AP50",
         "AP",
         "Gain at equal steps",
-        "Seeds better",
+        "Seeds\nbetter",
         "Gain at equal core time",
-        "Gap closed",
-        "Core time",
+        "Gap\nclosed",
+        "Core\ntime",
         "Verdict",
     ]
     groups = []
@@ -50,8 +51,7 @@ def results(summary: Summary, names: Names) -> Table:
         for plain in (paths.PLAIN, paths.PLAIN_LONG):
             if plain in content["recipes"]:
                 rows.append(_plain(names.recipe(pair, plain), content["recipes"][plain]))
-        order = [row["recipe"] for row in summary["levels"] if row["pair"] == pair]
-        rows += [_distilled(names.recipe(pair, recipe), content["recipes"][recipe]) for recipe in order]
+        rows += [_distilled(names.recipe(pair, recipe), stats) for recipe, stats in distilled(content).items()]
         groups.append(Group(names.pair(pair), rows))
     return Table(header, "llrrrcrrrl", groups)
 
@@ -59,9 +59,20 @@ def results(summary: Summary, names: Names) -> Table:
 def _plain(label: str, stats: RecipeStats) -> list[str]:
     longer = stats["kind"] == "plain_long"
     gain = numbers.gain(stats["gain_equal_steps"]) if longer and stats["runs"] else ""
-    label = f"{label} ({stats['schedule_factor']:g}× steps)" if longer else label
+    label = f"{label} ({stats['schedule_factor']:g}×)" if longer else label
     cost = numbers.factor(stats["overhead"]["mean"] and stats["overhead"]["mean"] * stats["schedule_factor"])
-    return ["", label, precision(stats, "AP50"), _stat(stats, "AP"), gain, "", "", "", cost if stats["runs"] else "", ""]
+    return [
+        "",
+        label,
+        precision(stats, "AP50"),
+        _stat(stats, "AP"),
+        gain,
+        "",
+        "",
+        "",
+        cost if stats["runs"] else "",
+        "",
+    ]
 
 
 def _distilled(label: str, stats: RecipeStats) -> list[str]:
@@ -116,20 +127,22 @@ def models(summary: Summary, names: Names) -> Table:
     return Table(header, "l" + "r" * 12, groups)
 
 
-def classes(summary: Summary, names: Names, class_names: list[str]) -> Table:
-    """Test AP50 of every class, for teacher, plain and best distilled student of each pair."""
-    columns = [stats for content in summary["pairs"].values() for _, stats in compared(content)]
-    header = ["Class"]
-    spans = [("", 1)]
+def classes(summary: Summary, names: Names, class_names: list[str]) -> list[Table]:
+    """Test AP50 of every class, a column each, for the models of `compared`; many classes make several tables."""
+    parts = [class_names[start : start + CLASSES_ACROSS] for start in range(0, len(class_names), CLASSES_ACROSS)]
+    return [_classes(summary, names, part) for part in parts]
+
+
+def _classes(summary: Summary, names: Names, class_names: list[str]) -> Table:
+    groups = []
     for pair, content in summary["pairs"].items():
-        shown = compared(content)
-        header += [{paths.TEACHER: "Teacher", paths.PLAIN: "Plain"}.get(recipe, "Distilled") for recipe, _ in shown]
-        spans.append((names.pair(pair), len(shown)))
-    rows = [
-        [name, *(numbers.points(each["per_class_AP50"][name]["mean"]) if each["runs"] else "–" for each in columns)]
-        for name in class_names
-    ]
-    return Table(header, "l" + "r" * len(columns), [Group(None, rows)], spans)
+        rows = []
+        for recipe, stats in compared(content):
+            found = stats["per_class_AP50"] if stats["runs"] else {}
+            cells = [numbers.points(found[name]["mean"]) if found else MISSING for name in class_names]
+            rows.append([names.recipe(pair, recipe), *cells])
+        groups.append(Group(names.pair(pair), rows))
+    return Table(["Model", *class_names], "l" + "r" * len(class_names), groups)
 
 
 def compared(content: PairSummary) -> list[tuple[str, RunStats]]:

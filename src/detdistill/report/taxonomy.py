@@ -54,6 +54,12 @@ def by_level(levels: Mapping[str, str]) -> list[str]:
     return sorted(levels, key=lambda method: (order.index(levels[method]), method))
 
 
+def place(levels: list[str]) -> tuple[bool, list[int]]:
+    """Sort key of a recipe: in the order of the levels, recipes of several levels after all others."""
+    order = [level.key for level in LEVELS]
+    return len(levels) > 1, [order.index(level) for level in levels]
+
+
 def label(levels: list[str]) -> str:
     """How a recipe's levels read in a table: `Neck`, `Neck + RPN/RoI`."""
     return " + ".join(LABELS[key] for key in levels)

@@ -51,15 +51,16 @@ def _training(axes: Axes, pair: str, content: PairSummary, marker: str, names: N
     for name, stats in recipes.items():
         seconds, ap50 = stats["core_seconds"], stats["AP50"]
         hue = colour(stats["levels"]) if stats["kind"] == "distilled" else PLAIN
-        seeds = seconds["values"].keys() & ap50["values"].keys()
-        x, y = [[100 * each["values"][s] if each is ap50 else each["values"][s] for s in seeds] for each in (seconds, ap50)]
+        seeds = sorted(seconds["values"].keys() & ap50["values"].keys())
+        x, y = [seconds["values"][seed] for seed in seeds], [100 * ap50["values"][seed] for seed in seeds]
         axes.plot(x, y, marker, ms=2.4, mfc="none", mec=hue, mew=0.5)
         if seconds["mean"] is not None and ap50["mean"] is not None:
             axes.plot([seconds["mean"]], [100 * ap50["mean"]], marker, ms=5, mfc=hue, mec="white", mew=0.5)
             points.append((seconds["mean"], 100 * ap50["mean"], names.recipe(pair, name)))
     ends = [recipes[name] for name in (paths.PLAIN, paths.PLAIN_LONG) if name in recipes and recipes[name]["runs"]]
     if len(ends) == 2:
-        x, y = [end["core_seconds"]["mean"] for end in ends], [100 * (end["AP50"]["mean"] or 0) for end in ends]
+        x = [end["core_seconds"]["mean"] or 0.0 for end in ends]
+        y = [100 * (end["AP50"]["mean"] or 0.0) for end in ends]
         axes.plot(x, y, color=PLAIN, linewidth=0.9, linestyle=(0, (3, 2)), zorder=1)
     axes.set_xlabel("Core time of training (s)")
     axes.margins(x=0.12, y=0.08)

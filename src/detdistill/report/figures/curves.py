@@ -9,7 +9,7 @@ from detdistill import paths
 from detdistill.report.figures.style import FULL_WIDTH, PLAIN, TEACHER, colour, light_grid
 from detdistill.report.names import Names
 from detdistill.report.results import read_learning
-from detdistill.report.summary import RunStats, Summary
+from detdistill.report.summary import RunStats, Summary, distilled
 
 # Recipes of one level share a hue, so they differ by their dashes.
 _DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.5), (1.2, 1.2), (6, 1.2, 1.2, 1.2), (2.5, 1.2))
@@ -18,7 +18,7 @@ _DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.5), (1.2, 1.2), (6, 1.2, 1.2
 def draw(summary: Summary, names: Names) -> Figure:
     """One panel a pair: teacher, plain students and every recipe, in steps of their own schedule."""
     pairs = list(summary["pairs"])
-    figure = Figure(figsize=(FULL_WIDTH, 3.1), layout="constrained")
+    figure = Figure(figsize=(FULL_WIDTH, 2.8), layout="constrained")
     for axes, pair in zip(figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0], pairs, strict=True):
         _panel(axes, summary, pair, names)
     figure.axes[0].set_ylabel("Validation AP50 (%)")
@@ -43,15 +43,14 @@ def _panel(axes: Axes, summary: Summary, pair: str, names: Names) -> None:
         if recipe in content["recipes"]:
             line(recipe, content["recipes"][recipe], PLAIN, dashes, 1.6)
     used: dict[str, int] = defaultdict(int)
-    for row in summary["levels"]:
-        if row["pair"] == pair:
-            hue = colour(row["levels"])
-            line(row["recipe"], content["recipes"][row["recipe"]], hue, _DASHES[used[hue] % len(_DASHES)])
-            used[hue] += 1
+    for recipe, stats in distilled(content).items():
+        hue = colour(stats["levels"])
+        line(recipe, stats, hue, _DASHES[used[hue] % len(_DASHES)])
+        used[hue] += 1
     axes.set_title(names.pair(pair), fontweight="bold")
     axes.set(xlabel="Training steps", xlim=(0, None), ylim=(0, None))
     light_grid(axes, "y")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, handlelength=2.4, columnspacing=1.2)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, handlelength=2.4, columnspacing=1.2)
 
 
 def _curve(study: str, pair: str, recipe: str, run: RunStats) -> dict[int, list[float]]:

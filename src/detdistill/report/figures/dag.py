@@ -11,17 +11,20 @@ _HALF = (0.62, 0.3)
 _PLACES = {
     "data": (0.0, 0.0),
     "teacher": (1.75, 0.75),
-    "student": (1.75, -0.75),
+    "start": (1.75, -0.75),
     "distill": (3.5, 0.0),
+    "student": (3.5, -0.75),
     "evaluate": (5.25, 0.0),
     "summarize": (7.0, 0.0),
     "report": (8.75, 0.0),
 }
+# What follows from others is left out: all that trains or evaluates needs the data, too.
 _NEEDS = (
     ("data", "teacher"),
-    ("data", "student"),
-    ("data", "distill"),
+    ("data", "start"),
     ("teacher", "distill"),
+    ("start", "distill"),
+    ("start", "student"),
     ("teacher", "evaluate"),
     ("student", "evaluate"),
     ("distill", "evaluate"),
@@ -38,6 +41,7 @@ def counts(study: Study) -> dict[str, int]:
     return {
         "data": 1,
         "teacher": teachers,
+        "start": teachers,
         "student": students,
         "distill": distilled,
         "evaluate": runs,
@@ -75,8 +79,10 @@ def _arrow(axes: Axes, before: str, after: str) -> None:
     (x1, y1), (x2, y2) = _PLACES[before], _PLACES[after]
     width, height = _HALF
     start, end, route = (x1 + width, y1), (x2 - width, y2), "arc3"
-    if y1 != y2 and before != "data":
+    if after == "evaluate" and y1 != y2:
         # Around the boxes between, into this one from above or below.
         end, route = (x2, y2 + height * (1 if y1 > y2 else -1)), "angle,angleA=0,angleB=90,rad=6"
-    shape = {"arrowstyle": "-|>", "mutation_scale": 7, "lw": 0.7, "color": INK, "shrinkA": 1, "shrinkB": 1}
-    axes.add_patch(FancyArrowPatch(start, end, connectionstyle=route, **shape))
+    arrow = FancyArrowPatch(
+        start, end, connectionstyle=route, arrowstyle="-|>", mutation_scale=7, shrinkA=1, shrinkB=1, lw=0.7, color=INK
+    )
+    axes.add_patch(arrow)

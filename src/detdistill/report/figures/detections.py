@@ -1,4 +1,4 @@
-"""Truth and predictions on real validation images: teacher, plain student and the distilled one chosen on validation."""
+"""Truth and predictions on validation images: teacher, plain student and the distilled one that validation chose."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -22,6 +23,7 @@ IOU = 0.5
 IMAGES = 6
 
 CORRECT, WRONG, MISSED = "#00c2ff", "#ff7a1a", "#ffffff"
+_MISSED_DASHES = (0.0, (2.0, 1.5))
 Box = tuple[float, float, float, float]
 
 
@@ -41,13 +43,13 @@ def draw(summary: Summary, names: Names) -> Figure:
     classes = {category["id"] - 1: category["name"] for category in truth["categories"]}
     columns = _columns(summary, truth)
     rows = ("Truth", "Teacher", "Plain student", "Distilled")
-    figure = Figure(figsize=(FULL_WIDTH, FULL_WIDTH / IMAGES * len(rows) + 0.45), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.012, hspace=0.0)  # type: ignore[union-attr]
+    layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.012, hspace=0.0)
+    figure = Figure(figsize=(FULL_WIDTH, FULL_WIDTH / IMAGES * len(rows) + 0.45), layout=layout)
     grid = figure.subplots(len(rows), max(len(columns), 1), squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    for row, label in enumerate(rows):
-        grid[row, 0].text(-0.05, 0.5, label, transform=grid[row, 0].transAxes, rotation=90, va="center", ha="right")
+    for axes, model in zip(grid[:, 0], rows, strict=True):
+        axes.text(-0.05, 0.5, model, transform=axes.transAxes, rotation=90, va="center", ha="right")
     for panels, column in zip(grid.T, columns, strict=False):
         picture = Image.open(paths.data(summary["study"], "images") / column.file_name).convert("RGB")
         for axes in panels:
@@ -124,7 +126,7 @@ def _box(axes: Axes, box: Box, text: str | None, hue: str) -> None:
     """A box with its class above it, or inside where the image ends; one without text is dashed: a missed object."""
     x1, y1, x2, y2 = box
     edge = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=hue, linewidth=0.9)
-    edge.set_linestyle("solid" if text else (0, (2, 1.5)))
+    edge.set_linestyle("solid" if text else _MISSED_DASHES)
     edge.set_path_effects([patheffects.withStroke(linewidth=1.7, foreground="black", alpha=0.6)])
     axes.add_patch(edge)
     if text:
@@ -134,8 +136,11 @@ def _box(axes: Axes, box: Box, text: str | None, hue: str) -> None:
 
 
 def _legend() -> list[Line2D]:
-    words = (("right", CORRECT, "-"), ("wrong class or place", WRONG, "-"), ("missed (dashed white)", INK, (0, (2, 1.5))))
-    return [Line2D([], [], color=hue, linestyle=dashes, linewidth=1.2, label=label) for label, hue, dashes in words]
+    return [
+        Line2D([], [], color=CORRECT, label="right"),
+        Line2D([], [], color=WRONG, label="wrong class or place"),
+        Line2D([], [], color=INK, linestyle=_MISSED_DASHES, label="missed (dashed white)"),
+    ]
 
 
 def _corners(bbox: list[float]) -> Box:

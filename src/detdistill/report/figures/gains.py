@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from detdistill.report import taxonomy
-from detdistill.report.figures.style import FAINT, FULL_WIDTH, GREY, INK, colour, light_grid
+from detdistill.report.figures.style import FULL_WIDTH, GREY, INK, colour, light_grid
 from detdistill.report.names import Names
 from detdistill.report.statistics import Stat
 from detdistill.report.summary import Row, Summary
@@ -46,6 +46,8 @@ def _panel(axes: Axes, rows: list[Row], names: Names, limits: tuple[float, float
             label = names.recipe(row["pair"], row["recipe"])
             axes.text(-0.02, place, label, transform=axes.get_yaxis_transform(), ha="right", va="center")
             hue = colour(row["levels"])
+            if not row["AP50"]["n"]:
+                axes.text(0.02, place, "missing", transform=axes.get_yaxis_transform(), va="center", color=GREY)
             _estimate(axes, row["gain_equal_steps"], place + STEPS_OFFSET, limits, hue, filled=True)
             _estimate(axes, row["gain_equal_time"], place + TIME_OFFSET, limits, hue, filled=False)
             place -= 1
@@ -57,7 +59,6 @@ def _panel(axes: Axes, rows: list[Row], names: Names, limits: tuple[float, float
 
 def _estimate(axes: Axes, gain: Stat, y: float, limits: tuple[float, float], hue: str, filled: bool) -> None:
     if gain["mean"] is None:
-        axes.text(0.02, y, "missing", transform=axes.get_yaxis_transform(), va="center", color=GREY, fontsize=6.5)
         return
     if gain["low"] is not None and gain["high"] is not None:
         low, high = 100 * gain["low"], 100 * gain["high"]

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ LEVEL = {
 }
 SEVERAL_LEVELS = "#d55e00"
 
-_STYLE = {
+_STYLE: Any = {
     # The one serif family that ships with matplotlib in every weight, so that no machine falls back to another.
     "font.family": "STIXGeneral",
     "mathtext.fontset": "stix",

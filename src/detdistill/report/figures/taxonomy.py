@@ -1,5 +1,6 @@
 """The review's levels drawn where they sit in a detector, with this study's methods in their places."""
 
+import itertools
 import textwrap
 from dataclasses import dataclass
 
@@ -67,7 +68,12 @@ def draw(summary: Summary, names: Names, literature: Literature) -> Figure:
     for lane in (_CNN, _TRANSFORMER):
         edge = lane[0].x - lane[0].width / 2
         axes.annotate("", (edge, lane[0].y), (edge - 0.42, lane[0].y), arrowprops={"arrowstyle": "-|>", "lw": 0.8})
-    for before, after in ((backbone, neck), (neck, roi), (neck, dense), *zip(_TRANSFORMER, _TRANSFORMER[1:], strict=False)):
+    for before, after in (
+        (backbone, neck),
+        (neck, roi),
+        (neck, dense),
+        *itertools.pairwise(_TRANSFORMER),
+    ):
         _arrow(axes, before, after)
     marks = "   ".join(f"{mark} {names.pair(pair)}" for mark, pair in zip(_MARKS, summary["pairs"], strict=False))
     axes.text(13.0, 7.05, f"measured in this study: {marks}", ha="right", va="center", fontsize=7.5, family=_FONTS)
@@ -90,7 +96,9 @@ def _module(axes: Axes, place: Place, used: bool) -> None:
     hue = LEVEL[place.level] if place.level and used else GREY
     corner = (place.x - place.width / 2, place.y - 0.42)
     style = "round,pad=0,rounding_size=0.12"
-    axes.add_patch(FancyBboxPatch(corner, place.width, 0.84, boxstyle=style, fc="white", ec=hue, lw=1.5 if used else 0.8))
+    axes.add_patch(
+        FancyBboxPatch(corner, place.width, 0.84, boxstyle=style, fc="white", ec=hue, lw=1.5 if used else 0.8)
+    )
     ink = INK if used else "#6a6a6a"
     axes.text(place.x, place.y + 0.13, place.title, ha="center", va="center", fontweight="bold", fontsize=8, color=ink)
     axes.text(place.x, place.y - 0.2, place.detail, ha="center", va="center", fontsize=6.8, color=ink)
@@ -116,4 +124,6 @@ def _methods(axes: Axes, place: Place, measured: dict[str, str], literature: Lit
 
 def _arrow(axes: Axes, before: Place, after: Place) -> None:
     start, end = (before.x + before.width / 2, before.y), (after.x - after.width / 2, after.y)
-    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, lw=0.8, color=INK, shrinkA=2, shrinkB=2))
+    axes.add_patch(
+        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, lw=0.8, color=INK, shrinkA=2, shrinkB=2)
+    )
