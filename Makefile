@@ -1,5 +1,6 @@
 # make reproduce   from nothing to reports/digits.pdf (STUDY=name for another study)
 # make test        the tests
+# make bench       what the drivers and the recipes cost, after the study
 # make lint        style and types
 # make lock        what pyproject.toml asks for into requirements.lock, versions kept where they can be
 # make params/NAME/dvc.yaml   lets `dvc repro params/NAME/dvc.yaml` run the study NAME
@@ -8,13 +9,16 @@ STUDY ?= digits
 PYTHON ?= python3
 INSIDE = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: reproduce test lint lock environment
+.PHONY: reproduce test bench lint lock environment
 
 reproduce: environment
 	$(INSIDE) snakemake --config study=$(STUDY)
 
 test: environment
 	$(INSIDE) pytest
+
+bench: environment
+	$(INSIDE) python tests/bench.py $(STUDY)
 
 lint: environment
 	$(INSIDE) ruff check .

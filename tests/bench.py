@@ -1,0 +1,92 @@
+"""`make bench`: what the drivers cost with nothing to do, and what each recipe adds to a training step.
+
+Run it after the study. Times hang on the machine, so steps are told as ratios to the plain student's, taken in turns in
+one process; nothing here is asserted.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from detdistill import detectors, distill, paths
+from detdistill.data.manifest import load
+from detdistill.evaluate.predict import as_float
+from detdistill.optimize import optimizer
+from detdistill.params import DistilledRun, load_recipe, load_side, load_study
+from detdistill.train import Native
+
+REPEATS = 5
+STEPS = 6
+
+
+def main(study: str) -> None:
+    for driver in (["snakemake", "--config", f"study={study}"], ["dvc", "repro", *_dvc_file(study)]):
+        seconds = [_seconds(lambda: subprocess.run(driver, check=True, capture_output=True)) for _ in range(REPEATS)]  # noqa: B023
+        print(f"{driver[0]} with nothing to do: {statistics.median(seconds):.1f} s (median of {REPEATS})")
+    torch.set_num_threads(1)
+    manifest = load(study)
+    train = manifest.split("train")
+    for pair in load_study(study).pairs:
+        student, teacher = (load_side(study, pair.pair, side) for side in ("student", "teacher"))
+        samples = [train[index] for index in range(student.training.batch)]
+        images = [as_float(image) for image, _ in samples]
+        targets = [{name: target[name] for name in ("boxes", "labels")} for _, target in samples]
+        modules: dict[str, torch.nn.Module] = {}
+        for run in [None, *load_study(study).distilled]:
+            if run is not None and run.pair != pair.pair:
+                continue
+            own, other = (
+                detectors.build(pair.engine, side.detector, len(manifest.classes)) for side in (student, teacher)
+            )
+            name = run.recipe if run else paths.PLAIN
+            modules[name] = _module(study, run, own, other)
+        steps = {name: _step(module, student.training, images, targets) for name, module in modules.items()}
+        taken: dict[str, list[float]] = {name: [] for name in steps}
+        for _ in range(REPEATS):
+            for name, step in steps.items():
+                taken[name].append(_seconds(lambda: [step() for _ in range(STEPS)]))  # noqa: B023
+        for name, seconds in taken.items():
+            ratios = [ours / plain for ours, plain in zip(seconds, taken[paths.PLAIN], strict=True)]
+            milliseconds = 1000 * statistics.median(seconds) / STEPS
+            print(f"{pair.pair} {name}: {milliseconds:.0f} ms a step, {statistics.median(ratios):.2f} x plain")
+
+
+def _dvc_file(study: str) -> list[str]:
+    return [] if study == "digits" else [f"params/{study}/dvc.yaml"]
+
+
+def _module(
+    study: str, run: DistilledRun | None, student: detectors.Detector, teacher: detectors.Detector
+) -> torch.nn.Module:
+    if run is None:
+        return Native(student).train()
+    where = str(paths.params(study, run.pair, run.recipe))
+    return distill.build(load_recipe(study, run.pair, run.recipe), run, student, teacher, where).train()
+
+
+def _step(module: torch.nn.Module, training, images, targets) -> Callable[[], None]:
+    optimise = optimizer(module, training)
+
+    def step() -> None:
+        torch.stack(list(module(images, targets).values())).sum().backward()
+        optimise.step()
+        optimise.zero_grad()
+
+    step()
+    return step
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
