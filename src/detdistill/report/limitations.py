@@ -78,13 +78,16 @@ def _scale(summary: Summary, manifest: Manifest, provenance: Provenance) -> str:
 
 def _precision(summary: Summary, names: Names) -> str:
     """AP50 does not see tighter boxes: say where AP tells another story."""
-    other = []
+    other, compared = [], 0
     for row in summary["levels"]:
         stats = summary["pairs"][row["pair"]]["recipes"][row["recipe"]]
         ap50, ap = stats["gain_equal_steps"]["mean"], stats["gain_equal_steps_AP"]["mean"]
-        if ap50 is not None and ap is not None and ap50 * ap < 0:
+        if ap50 is None or ap is None:
+            continue
+        compared += 1
+        if ap50 * ap < 0:
             other.append(f"{names.recipe(row['pair'], row['recipe'])} ({names.pair(row['pair'])})")
     start = "AP50, the headline, does not reward tighter boxes than an overlap of one half."
     if other:
         return f"{start} Over all thresholds the gain has the other sign for {numbers.listing(other)}."
-    return f"{start} Over all thresholds (AP) every gain has the same sign."
+    return f"{start} Over all thresholds (AP) every gain has the same sign." if compared else start
