@@ -41,7 +41,7 @@ def _pair(content: PairSummary, pair: str, names: Names) -> str:
         f"{names.pair(pair)}: the teacher reaches {numbers.points(teacher['AP50']['mean'])} AP50 and the plain student "
         f"{numbers.spread(plain['AP50'])}, a gap of {numbers.points(gap)} points;"
     )
-    return f"{start} {verdicts(content, pair, names)}. {best(content, pair, names)}"
+    return f"{start} {_sentence(verdicts(content, pair, names))} {best(content, pair, names)}"
 
 
 def verdicts(content: PairSummary, pair: str, names: Names) -> str:
@@ -105,7 +105,7 @@ def findings(content: PairSummary, pair: str, names: Names) -> str:
         ("above it in some seeds only", [name for name in gains if 0 < better[name] < gains[name]["n"]]),
     )
     told = [f"{_those(each, pair, names)} {where}" for where, each in groups if each]
-    sentences = [f"{names.pair(pair)}: {'; '.join(told)}."]
+    sentences = [_sentence(f"{names.pair(pair)}: {'; '.join(told)}")]
     timed = {name: stats["gain_equal_time"]["mean"] for name, stats in distilled(content).items()}
     ahead = [name for name, mean in timed.items() if mean is not None and mean > 0]
     behind = [name for name, mean in timed.items() if mean is not None and mean <= 0]
@@ -113,7 +113,7 @@ def findings(content: PairSummary, pair: str, names: Names) -> str:
         sentences.append(f"Against the longer plain run, {_those(ahead, pair, names)} still ahead on average.")
     if behind:
         words = numbers.listing([names.recipe(pair, name) for name in behind])
-        sentences.append(f"The longer plain run is at least as good as {words}.")
+        sentences.append(_sentence(f"The longer plain run is at least as good as {words}"))
     return " ".join([*sentences, *_fairness(content, pair, names)])
 
 
@@ -197,3 +197,8 @@ def _origin(study: Study, file: str, names: Names) -> str | None:
         if Path(file) == paths.start(study.study, pair.pair):
             return f"backbone and neck of the {names.pair(pair.pair)} start"
     return None
+
+
+def _sentence(text: str) -> str:
+    """With one full stop, also after "et al."."""
+    return text if text.endswith(".") else f"{text}."
