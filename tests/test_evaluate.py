@@ -340,8 +340,9 @@ def tiny(tmp_path, monkeypatch, request):
     pair = request.param
     run = {"pair": pair, "engine": "torchvision", "recipe": "plain"}
     training = {"steps": 1, "batch": 2, "lr": 0.001}
-    slice_of("study", study="tiny", title="", seeds=[0], pairs=[{"pair": pair, "engine": "torchvision"}], plain=[run],
-             distilled=[])  # fmt: skip
+    begins = dict.fromkeys(("teacher_from", "student_from"), "data/tiny/manifest.json")
+    pairs = [{"pair": pair, "engine": "torchvision", **begins}]
+    slice_of("study", study="tiny", title="", seeds=[0], pairs=pairs, plain=[run], distilled=[])
     slice_of("data", kind="digits", classes=3, image_size=64, images={"train": 1, "val": 10, "test": 6},
              digit_size={"low": 12, "high": 30})  # fmt: skip
     for side in ("teacher", "student"):
