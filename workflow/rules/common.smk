@@ -45,7 +45,7 @@ def everything(path):
 # A step depends on every module that it imports, and on theirs; tests/test_drivers.py walks the imports to check.
 CORE = source(".", "errors", "files", "params", "paths")
 READING = [*CORE, *source(".", "timing"), *source("data", "__init__", "manifest", "prepared", "records")]
-DETECTING = [*READING, *source("detectors", "__init__", "base", "recorder"), *source("evaluate", "coco", "predict")]
+DETECTING = [*READING, *source("detectors", "__init__", "base", "recorder", "resnet_fpn"), *source("evaluate", "coco", "predict")]
 TRAINING = [
     *DETECTING,
     *source(".", "checkpoint", "optimize", "progress", "train"),

@@ -11,8 +11,8 @@ from detdistill.errors import UserError, near
 
 
 def engines() -> list[str]:
-    """The names of the engines: every module beside `base` that says which families it builds."""
-    return [module.name for module in pkgutil.iter_modules(__path__) if module.name not in {"base", "recorder"}]
+    """The names of the engines: every module here that builds families of detectors."""
+    return [module.name for module in pkgutil.iter_modules(__path__) if module.name not in {"base", "recorder", "resnet_fpn"}]
 
 
 def build(engine: str, params: dict[str, Any], num_classes: int, where: str = "detector") -> Detector:

@@ -1,6 +1,7 @@
 """What every detector offers to training, distillation and evaluation, whichever engine owns it.
 
-Shapes use N images, K classes, A anchors per location, R RoIs of the whole batch, C x H x W feature maps.
+Shapes use N images, K classes, A anchors per location, R RoIs of the whole batch, C x H x W feature maps; for
+transformers Q queries of D channels.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from detdistill.errors import UserError
@@ -25,6 +26,18 @@ Detections = dict[str, Tensor]
 
 ABSENT: Any = None
 """What a tap holds that was not asked for."""
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What a transformer's decoder starts from, so that one detector can be run at another's queries."""
+
+    content: Tensor
+    """(N, Q, D)."""
+    boxes: Tensor
+    """(N, Q, 4): reference boxes, cxcywh in 0..1."""
+    position: Tensor = ABSENT
+    """(N, Q, D): learned positions, in the families whose references come from them."""
 
 
 @dataclass
@@ -74,6 +87,16 @@ class Taps:
     """(R,): the engine's own assignment, K for background."""
     roi_targets: Tensor = ABSENT
     """(R, 4): regression targets of the assigned boxes, meaningful where the label is below K."""
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    """Transformers: stride -> (N, C, H, W), the encoder's output."""
+    initial_queries: Queries = ABSENT
+    """What the decoder began with: learned, or chosen from the memory. Denoising queries are left out of all taps."""
+    queries: dict[str, Tensor] = field(default_factory=dict)
+    """Decoder layer "0", "1", ... -> (N, Q, D), what that layer returns."""
+    query_logits: dict[str, Tensor] = field(default_factory=dict)
+    """Decoder layer -> (N, Q, K)."""
+    query_boxes: dict[str, Tensor] = field(default_factory=dict)
+    """Decoder layer -> (N, Q, 4), cxcywh in 0..1."""
 
 
 TAPS = frozenset(tap.name for tap in fields(Taps)) - {"image_size"}
@@ -127,6 +150,44 @@ class Detector(nn.Module, ABC):
         """
         raise UserError(f"{type(self).__name__} has no dense head that could finish another detector's features")
 
+    def decode(self, taps: Taps, queries: Queries) -> Taps:
+        """Run a transformer's decoder at given queries, which may be another detector's.
+
+        Args:
+            taps: of this detector, with its `memory`; gradients flow into it.
+
+        Returns:
+            Taps with `queries`, `query_logits` and `query_boxes` of every decoder layer.
+        """
+        raise UserError(f"{type(self).__name__} has no decoder that could be run at given queries")
+
+    def random_queries(self, taps: Taps, count: int) -> Queries:
+        """`count` queries an image that no training chose, drawn from the default generator (KD-DETR's random ones)."""
+        raise UserError(f"{type(self).__name__} has no decoder that could be run at random queries")
+
+    def match(self, logits: Tensor, boxes: Tensor, targets: Sequence[Target]) -> list[tuple[Tensor, Tensor]]:
+        """The engine's own Hungarian assignment of one decoder layer's predictions.
+
+        Args:
+            logits, boxes: (N, Q, K) and (N, Q, 4) cxcywh in 0..1.
+            targets: boxes in pixels of the image as the detector was given it.
+
+        Returns:
+            For each image the indices of queries and, in the same order, of targets, both (number of matches,).
+        """
+        raise UserError(f"{type(self).__name__} assigns no queries to objects")
+
+    def set_loss(
+        self, taps: Taps, targets: Sequence[Target], matches: Sequence[tuple[Tensor, Tensor]]
+    ) -> dict[str, Tensor]:
+        """The engine's own set losses, weighted as in its training, of all layers of `taps` under a given assignment.
+
+        Args:
+            taps: as `decode` returns them.
+            matches: as `match` returns them; the same for every layer.
+        """
+        raise UserError(f"{type(self).__name__} has no set loss")
+
     @torch.no_grad()
     def shapes(
         self, wanted: frozenset[str], image_size: tuple[int, int] = (64, 64)
@@ -161,7 +222,7 @@ def save_weights(detector: Detector, path: Path) -> None:
         UserError: when the disk is full.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.model.state_dict().items()}
-    write_atomic(path, save(state))
+    write_atomic(path, save(state, metadata={"trunk": detector.trunk}))
 
 
 def load_weights(detector: Detector, path: Path) -> None:
@@ -170,25 +231,34 @@ def load_weights(detector: Detector, path: Path) -> None:
     Raises:
         UserError: missing file, not safetensors, or another architecture (names the first tensor that differs).
     """
-    _load(detector, path, prefix="")
+    state, _ = _read(path)
+    _load(detector, path, state, "")
 
 
 def load_trunk(detector: Detector, path: Path) -> None:
-    """Load backbone and neck alone, from a checkpoint of any family of the engine that has the same ones.
+    """Load backbone and neck alone, from a checkpoint of any family of any engine that has the same ones.
 
     Raises:
         UserError: as `load_weights`.
     """
-    _load(detector, path, detector.trunk)
+    state, trunk = _read(path)
+    own = detector.trunk
+    _load(detector, path, {own + n.removeprefix(trunk): t for n, t in state.items() if n.startswith(trunk)}, own)
 
 
-def _load(detector: Detector, path: Path, prefix: str) -> None:
+def _read(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a checkpoint, and what the names of its trunk begin with."""
     try:
-        found = {name: tensor for name, tensor in load_file(path).items() if name.startswith(prefix)}
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get("trunk", "")
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors checkpoint: {error}") from None
+
+
+def _load(detector: Detector, path: Path, found: dict[str, Tensor], prefix: str) -> None:
+    """Load `found`, which must be exactly the part of the state whose names begin with `prefix`."""
     own = {name: tensor for name, tensor in detector.model.state_dict().items() if name.startswith(prefix)}
     for name in sorted(own.keys() | found.keys()):
         shapes = [str(tuple(state[name].shape)) if name in state else "none" for state in (found, own)]

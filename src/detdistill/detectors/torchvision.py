@@ -5,7 +5,7 @@ The model, its losses, sampling and assignment are torchvision's own; this modul
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -19,38 +19,30 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.models.resnet import BasicBlock
-from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign, box_iou
+from torchvision.ops import MultiScaleRoIAlign, box_iou
 
 from detdistill.detectors.base import Detections, Detector, Taps, Target
 from detdistill.detectors.recorder import Call, Recorder
+from detdistill.detectors.resnet_fpn import Positive, ResNetFPN, ResNetFPNParams
 from detdistill.errors import UserError, near
-from detdistill.params import Slice, parse
+from detdistill.params import parse
 
-Positive = Annotated[int, Field(gt=0)]
-STEM_STRIDE = 2
-
-
-class ResNetFPNParams(Slice):
-    """Sizes of the backbone and the neck, and the images' normalisation. Every family has these keys."""
+class TorchvisionParams(ResNetFPNParams):
+    """What both families have beside backbone and neck."""
 
     family: str
-    widths: Annotated[list[Positive], Field(min_length=1)]
-    """Channels of each stage; stage i has stride 4 * 2**i."""
-    blocks: Positive = 1
-    """Residual blocks a stage."""
-    neck_channels: Positive
     anchors: list[list[float]]
     """Anchor sizes in pixels, one list a level."""
     aspect_ratios: list[float] = [1.0]
     """Height over width."""
-    mean: list[float] = [0.485, 0.456, 0.406]
-    std: list[float] = [0.229, 0.224, 0.225]
-    """RGB statistics of ImageNet, torchvision's default."""
     detections: Positive = 100
 
+    def anchor_generator(self) -> AnchorGenerator:
+        """torchvision's own, every aspect ratio at every size."""
+        return AnchorGenerator(tuple(map(tuple, self.anchors)), (tuple(self.aspect_ratios),) * len(self.anchors))
 
-class FasterRCNNParams(ResNetFPNParams):
+
+class FasterRCNNParams(TorchvisionParams):
     """Faster R-CNN. Numbers of proposals and samples hold for one image."""
 
     family: Literal["faster_rcnn"]
@@ -66,7 +58,7 @@ class FasterRCNNParams(ResNetFPNParams):
     hidden: Positive = 1024
 
 
-class RetinaNetParams(ResNetFPNParams):
+class RetinaNetParams(TorchvisionParams):
     """RetinaNet. `candidates` is the number of scored anchors a level that enter NMS."""
 
     family: Literal["retinanet"]
@@ -77,7 +69,7 @@ class RetinaNetParams(ResNetFPNParams):
 
 def build(params: dict[str, Any], num_classes: int, where: str) -> Detector:
     """The untrained detector of `params["family"]`. Raises UserError for an unknown family or key."""
-    families: dict[str, tuple[type[ResNetFPNParams], Any]] = {
+    families: dict[str, tuple[type[TorchvisionParams], Any]] = {
         "faster_rcnn": (FasterRCNNParams, FasterRCNNDetector),
         "retinanet": (RetinaNetParams, RetinaNetDetector),
     }
@@ -92,34 +84,6 @@ def build(params: dict[str, Any], num_classes: int, where: str) -> Detector:
             f"{len(sizes.widths)} widths"
         )
     return detector(sizes, num_classes)
-
-
-class ResNetFPN(nn.Module):
-    """A residual body of torchvision's basic blocks and its feature pyramid; levels are named by their stride."""
-
-    def __init__(self, sizes: ResNetFPNParams):
-        super().__init__()
-        width = sizes.widths[0]
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, width, 3, STEM_STRIDE, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-        )
-        stages, channels, stride = OrderedDict(), width, STEM_STRIDE
-        for width in sizes.widths:
-            skip = nn.Sequential(nn.Conv2d(channels, width, 1, 2, bias=False), nn.BatchNorm2d(width))
-            rest = [BasicBlock(width, width) for _ in range(sizes.blocks - 1)]
-            stride *= 2
-            stages[str(stride)] = nn.Sequential(BasicBlock(channels, width, 2, skip), *rest)
-            channels = width
-        self.body = nn.ModuleDict(stages)
-        self.fpn = FeaturePyramidNetwork(sizes.widths, sizes.neck_channels)
-        self.out_channels = sizes.neck_channels
-
-    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        """Images (N, 3, H, W) to stride -> (N, C, H / stride, W / stride)."""
-        feature, stages = self.stem(images), OrderedDict()
-        for stride, stage in self.body.items():
-            feature = stages[stride] = stage(feature)
-        return self.fpn(stages)
 
 
 class KeepSize(GeneralizedRCNNTransform):
@@ -138,9 +102,9 @@ class TorchvisionDetector(Detector):
     sources: dict[str, str]
     """tap -> the module it is read from."""
 
-    def __init__(self, model: FasterRCNN | RetinaNet, sizes: ResNetFPNParams, num_classes: int):
+    def __init__(self, model: FasterRCNN | RetinaNet, sizes: TorchvisionParams, num_classes: int):
         super().__init__(model, num_classes)
-        model.transform = KeepSize(0, 0, sizes.mean, sizes.std, size_divisible=STEM_STRIDE * 2 ** len(sizes.widths))
+        model.transform = KeepSize(0, 0, sizes.mean, sizes.std, size_divisible=sizes.strides[-1])
         self.taps = frozenset(self.sources)
 
     def training_step(
@@ -184,17 +148,17 @@ class TorchvisionDetector(Detector):
     def _anchors_per_location(self) -> int:
         return self.model.get_submodule(self.sources["anchors"]).num_anchors_per_location()[0]
 
+    @abstractmethod
     def _forward(self, batch: ImageList, modules: set[str], roi_boxes: Sequence[Tensor] | None) -> None:
         """Run the model as far as the wanted modules need."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _assign_anchors(self, anchors: list[Tensor], targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
         """The native assignment as (N, sum HWA) labels and (N, sum HWA, 4) regression targets."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _read(self, taps: Taps, calls: dict[str, list[Call]], targets: Sequence[Target] | None) -> None:
         """Fill the family's own taps from what was recorded."""
-        raise NotImplementedError
 
 
 SHARED_SOURCES = {"backbone": "backbone.fpn", "neck": "backbone.fpn"}
@@ -222,10 +186,9 @@ class FasterRCNNDetector(TorchvisionDetector):
 
     def __init__(self, sizes: FasterRCNNParams, num_classes: int):
         backbone = ResNetFPN(sizes)
-        anchors = AnchorGenerator(tuple(map(tuple, sizes.anchors)), (tuple(sizes.aspect_ratios),) * len(sizes.anchors))
         model = FasterRCNN(
             backbone,
-            rpn_anchor_generator=anchors,
+            rpn_anchor_generator=sizes.anchor_generator(),
             rpn_pre_nms_top_n_train=sizes.rpn_pre_nms,
             rpn_pre_nms_top_n_test=sizes.rpn_pre_nms,
             rpn_post_nms_top_n_train=sizes.rpn_post_nms,
@@ -302,7 +265,7 @@ class RetinaNetDetector(TorchvisionDetector):
 
     def __init__(self, sizes: RetinaNetParams, num_classes: int):
         backbone = ResNetFPN(sizes)
-        anchors = AnchorGenerator(tuple(map(tuple, sizes.anchors)), (tuple(sizes.aspect_ratios),) * len(sizes.anchors))
+        anchors = sizes.anchor_generator()
         norm = None if sizes.norm_groups is None else partial(nn.GroupNorm, sizes.norm_groups)
         cells = anchors.num_anchors_per_location()[0]
         model = RetinaNet(
