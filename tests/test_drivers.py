@@ -87,8 +87,10 @@ def test_no_step_depends_on_a_folder(snakemake):
 def test_dvc_has_a_folder_only_where_files_cannot_be_listed(project, study, dvc):
     outputs = {output for step in dvc.values() for output in step.outputs}
     folders = {name for step in dvc.values() for name in step.inputs if not Path(name).suffix} - outputs
-    codes = {f"src/detdistill/distill/{run.code}" for run in load_study(study).distilled}
-    assert folders <= {f"runs/{study}", "src/detdistill/report"} | codes
+    loaded = load_study(study)
+    codes = {f"src/detdistill/distill/{run.code}" for run in loaded.distilled}
+    engines = {f"src/detdistill/detectors/{pair.engine}" for pair in loaded.pairs}
+    assert folders <= {f"runs/{study}", "src/detdistill/report"} | codes | engines
 
 
 def test_commands_carry_identity_only(study, snakemake):

@@ -54,8 +54,8 @@ TRAINING = [
 
 
 def engine(wildcards):
-    """The module of the engine that owns this pair's detectors."""
-    return source("detectors", LISTED[wildcards.pair]["engine"])
+    """The source of the engine that owns this pair's detectors."""
+    return everything(Path("src/detdistill/detectors", LISTED[wildcards.pair]["engine"]))
 
 
 def teacher_from(wildcards):

@@ -1,4 +1,4 @@
-"""Detectors of every engine behind one interface. One engine is one module here, found by its name."""
+"""Detectors of every engine behind one interface. One engine is one folder here, found by its name."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from detdistill.errors import UserError, near
 
 
 def engines() -> list[str]:
-    """The names of the engines: every module here that builds families of detectors."""
-    return [module.name for module in pkgutil.iter_modules(__path__) if module.name not in {"base", "recorder", "resnet_fpn"}]
+    """The names of the engines: every folder here, with a `build` of its families."""
+    return [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
 
 
 def build(engine: str, params: dict[str, Any], num_classes: int, where: str = "detector") -> Detector:
     """The untrained detector that `params` describes, in the words of its engine.
 
     Args:
-        engine: a module of this folder.
+        engine: a folder beside this file.
         params: the `detector` section of a teacher's or student's slice.
         num_classes: K, background not counted.
         where: the file that an error names.

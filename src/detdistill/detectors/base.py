@@ -250,7 +250,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
     """The tensors of a checkpoint, and what the names of its trunk begin with."""
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get("trunk", "")
+            names, metadata = file.keys(), file.metadata() or {}
+            return {name: file.get_tensor(name) for name in names}, metadata.get("trunk", "")
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
     except SafetensorError as error:
