@@ -18,3 +18,13 @@ rule all:
     default_target: True
     input:
         f"reports/{STUDY}.pdf",
+
+
+rule cnn:
+    input:
+        results(half(transformer=False)),
+
+
+rule transformer:
+    input:
+        results(half(transformer=True)),

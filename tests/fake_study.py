@@ -95,6 +95,7 @@ def _params(root: Path, seeds: tuple[int, ...], pairs: tuple[str, ...]) -> None:
         ],
         "plain": [run(pair, recipe) for pair in pairs for recipe in ("plain", "plain_long")],
         "distilled": [run(p, recipe, code=each[1]) for p in pairs for recipe, each in RECIPES[p].items()],
+        "across": [],
     }
     put(study, "study")
     put({"kind": "digits", "train": 4000}, "data")

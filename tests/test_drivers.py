@@ -88,9 +88,9 @@ def test_dvc_has_a_folder_only_where_files_cannot_be_listed(project, study, dvc)
     outputs = {output for step in dvc.values() for output in step.outputs}
     folders = {name for step in dvc.values() for name in step.inputs if not Path(name).suffix} - outputs
     loaded = load_study(study)
-    codes = {f"src/detdistill/distill/{run.code}" for run in loaded.distilled}
+    codes = {f"src/detdistill/distill/{run.code}" for run in loaded.taught}
     engines = {f"src/detdistill/detectors/{pair.engine}" for pair in loaded.pairs}
-    assert folders <= {f"runs/{study}", "src/detdistill/report"} | codes | engines
+    assert folders <= {f"runs/{study}", "src/detdistill/report", "src/detdistill/detectors"} | codes | engines
 
 
 def test_commands_carry_identity_only(study, snakemake):
@@ -121,7 +121,7 @@ def test_studies_that_the_repository_holds_agree_with_the_pipeline_maker(project
 def _runs(study: str) -> list[tuple[str, str, str]]:
     """(pair, recipe, seed) of every run, teachers included."""
     loaded = load_study(study)
-    students = [*loaded.plain, *loaded.distilled]
+    students = [*loaded.plain, *loaded.taught]
     return [
         *((each.pair, paths.TEACHER, str(paths.ONCE)) for each in loaded.pairs),
         *((each.pair, each.recipe, str(seed)) for each in students for seed in loaded.seeds),
@@ -138,7 +138,9 @@ def _entries(study: str, command: str) -> list[str]:
     if identity:
         entries.append(f"detdistill.detectors.{loaded.pair(identity[0]).engine}")
     if verb == "distill":
-        code = METHODS / loaded.recipe(*identity[:2]).code
+        run = loaded.recipe(*identity[:2])
+        entries.append(f"detdistill.detectors.{run.teaching.engine}")
+        code = METHODS / run.code
         files = code.rglob("*.py") if code.is_dir() else [code]
         entries += [".".join(file.relative_to(ROOT / "src").with_suffix("").parts) for file in files]
     return entries
@@ -152,7 +154,7 @@ def _expected(study: str) -> dict[str, Step]:
     plan, manifest = paths.params(study, "study"), paths.data(study, "manifest.json")
     steps: dict[str, tuple[list[Path], list[Path]]] = {}
     results: list[Path] = []
-    plain = {(each.pair, each.recipe) for each in load_study(study).plain}
+    teaching = {(each.pair, each.recipe): each.teaching.pair for each in load_study(study).taught}
     begins = {each.pair: each for each in load_study(study).pairs}
     for pair, listed in begins.items():
         outputs = [paths.run(study, pair, paths.START, paths.ONCE, name) for name in TRAINED]
@@ -164,15 +166,16 @@ def _expected(study: str) -> dict[str, Step]:
         trained, evaluated = (
             [paths.run(study, pair, recipe, seed, name) for name in names] for names in (TRAINED, EVALUATED)
         )
-        teacher_weights = paths.teacher(study, pair)
         side = student
         if recipe == paths.TEACHER:
             side = teacher
             steps[f"teacher {pair}"] = [manifest, teacher, Path(begins[pair].teacher_from)], trained
-        elif (pair, recipe) in plain:
+        elif (pair, recipe) not in teaching:
             steps[f"student {pair} {recipe} {seed}"] = [manifest, student, own, paths.start(study, pair)], trained
         else:
-            inputs = [manifest, teacher, student, own, teacher_weights, paths.start(study, pair)]
+            other = teaching[pair, recipe]
+            taught = [paths.params(study, other, "teacher"), paths.teacher(study, other)]
+            inputs = [manifest, *taught, student, own, paths.start(study, pair)]
             steps[f"distill {pair} {recipe} {seed}"] = inputs, trained
         steps[f"evaluate {pair} {recipe} {seed}"] = [manifest, side, trained[0]], evaluated
         results += trained + evaluated

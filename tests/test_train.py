@@ -31,6 +31,7 @@ STUDY = {
     "pairs": [{"pair": "small", "engine": "torchvision", "teacher_from": MANIFEST, "student_from": MANIFEST}],
     "plain": [{"pair": "small", "engine": "torchvision", "recipe": "plain"}],
     "distilled": [{"pair": "small", "engine": "torchvision", "recipe": "pkd", "code": "cnn/neck/pkd.py"}],
+    "across": [],
 }
 DATA = {
     "kind": "digits",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from detdistill import detectors, distill, paths
 from detdistill.detectors.base import Detector
 from detdistill.errors import UserError, near
-from detdistill.params import Study, load_recipe, load_side, load_study
+from detdistill.params import DistilledRun, Study, load_recipe, load_side, load_study
 
 CLASSES = 2  # any number will do: no slice says how many classes the data have
 
@@ -26,15 +26,22 @@ def check(study: str) -> None:
         load_recipe(study, pair.pair, paths.START)
         for key, begin in (("teacher_from", pair.teacher_from), ("student_from", pair.student_from)):
             _check_begin(loaded, f"{paths.params(study, 'study')}: pairs: {pair.pair}: {key}", pair.pair, begin)
-    for run in [*loaded.plain, *loaded.distilled]:
+    for run in [*loaded.plain, *loaded.taught]:
         pair = loaded.pair(run.pair)
         if run.engine != pair.engine:
             file = paths.params(study, "study")
             raise UserError(f"{file}: {run.pair} {run.recipe}: engine: {run.engine!r}, its pair has {pair.engine!r}")
         recipe = load_recipe(study, run.pair, run.recipe)
         where = str(paths.params(study, run.pair, run.recipe))
-        if run in loaded.distilled:
-            distill.build(recipe, run, built[run.pair, "student"], built[run.pair, "teacher"], where)
+        if isinstance(run, DistilledRun):
+            teacher = loaded.pair(run.teaching.pair)
+            if run.teaching.engine != teacher.engine:
+                file = paths.params(study, "study")
+                raise UserError(
+                    f"{file}: {run.pair} {run.recipe}: teacher_engine: {run.teaching.engine!r}, {teacher.pair} has "
+                    f"{teacher.engine!r}"
+                )
+            distill.build(recipe, run, built[run.pair, "student"], built[teacher.pair, "teacher"], where)
         elif recipe.methods:
             raise UserError(f"{where}: methods: a recipe that study.yaml lists under `plain` has none")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
@@ -12,16 +12,22 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from detdistill.params import Training
 
 
-def optimizer(module: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """AdamW or SGD over the trainable parameters; norms and biases are not decayed."""
+def optimizer(module: nn.Module, trunk: Iterable[nn.Parameter], training: Training) -> torch.optim.Optimizer:
+    """AdamW or SGD over the trainable parameters; those of the trunk have their own rate, norms and biases no decay."""
+    slow = {id(parameter) for parameter in trunk}
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": training.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": [p for p in trainable if (id(p) in slow) == is_trunk and (p.ndim > 1) == is_weight],
+            "lr": training.lr * (training.trunk_lr if is_trunk else 1.0),
+            "weight_decay": training.weight_decay if is_weight else 0.0,
+        }
+        for is_trunk in (False, True)
+        for is_weight in (True, False)
     ]
     if training.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=training.lr, fused=True)
-    return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum)
+        return torch.optim.AdamW(groups, fused=True)
+    return torch.optim.SGD(groups, momentum=training.momentum)
 
 
 def scheduler(optimizer: torch.optim.Optimizer, training: Training, steps: int) -> LRScheduler:
@@ -31,7 +37,8 @@ def scheduler(optimizer: torch.optim.Optimizer, training: Training, steps: int) 
     """
     if training.schedule == "onecycle":
         # OneCycle's own momentum cycle stays: it is part of the published policy.
-        return OneCycleLR(optimizer, training.lr, total_steps=steps, pct_start=training.warmup)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, rates, total_steps=steps, pct_start=training.warmup)
     warmup = max(1, math.ceil(training.warmup * steps))
     milestones = [share * steps for share in training.milestones]
     return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup) * 0.1 ** sum(step >= m for m in milestones))

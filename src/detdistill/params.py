@@ -54,6 +54,22 @@ class DistilledRun(PlainRun):
 
     code: str
 
+    @property
+    def teaching(self) -> Trained:
+        """The pair whose teacher it learns from, and that pair's engine."""
+        return self
+
+
+class AcrossRun(DistilledRun):
+    """A recipe whose teacher is another pair's, of whatever family and engine."""
+
+    teacher: Name
+    teacher_engine: Name
+
+    @property
+    def teaching(self) -> Trained:
+        return Trained(pair=self.teacher, engine=self.teacher_engine)
+
 
 class Study(Slice):
     """`study.yaml`: the runs that make up a study."""
@@ -64,6 +80,12 @@ class Study(Slice):
     pairs: Annotated[list[Pair], Field(min_length=1)]
     plain: list[PlainRun]
     distilled: list[DistilledRun]
+    across: list[AcrossRun]
+
+    @property
+    def taught(self) -> list[DistilledRun]:
+        """Every run that a teacher helps."""
+        return [*self.distilled, *self.across]
 
     def pair(self, name: str) -> Pair:
         """The pair of that name. Raises UserError with the near name."""
@@ -76,7 +98,7 @@ class Study(Slice):
     def recipe(self, pair: str, name: str) -> PlainRun | DistilledRun:
         """The listed recipe of that pair. Raises UserError with the near name."""
         self.pair(pair)
-        listed = [run for run in [*self.plain, *self.distilled] if run.pair == pair]
+        listed = [run for run in [*self.plain, *self.taught] if run.pair == pair]
         for run in listed:
             if run.recipe == name:
                 return run
@@ -96,6 +118,8 @@ class Training(Slice):
     batch: Annotated[int, Field(gt=0)]
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: Annotated[float, Field(gt=0)]
+    trunk_lr: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The rate of backbone and neck, as a share of `lr`: below 1 where they begin trained and the rest does not."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     schedule: Literal["onecycle", "multistep"] = "onecycle"
@@ -106,6 +130,8 @@ class Training(Slice):
     precision: Literal["no", "fp16", "bf16"] = "no"
     threads: Annotated[int, Field(gt=0)] = 1
     workers: Annotated[int, Field(ge=0)] = 0
+    cache_images: bool = True
+    """Keep decoded images in memory; for data that do not fit, false reads each one when it is needed."""
     log_every: Annotated[int, Field(gt=0)] = 20
     evaluate_every: Annotated[int, Field(gt=0)] = 500
     evaluate_images: Annotated[int, Field(gt=0)] = 200

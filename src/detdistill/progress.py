@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 PLAIN_SECONDS = 15.0
 
@@ -23,20 +25,21 @@ class TrainingProgress:
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-            console=self._console,
-            disable=quiet or not self._console.is_terminal,
+            TextColumn("{task.fields[speed]}"),
         )
-        self._task = self._bar.add_task(title, total=steps, completed=start, figures="")
+        self._task = self._bar.add_task(title, total=steps, completed=start, speed="")
+        self._live = None if quiet or not self._console.is_terminal else Live(self._bar, console=self._console)
 
     def __enter__(self) -> TrainingProgress:
-        self._bar.start()
+        if self._live:
+            self._live.start()
         if self._start:
             self.say(f"resumed at step {self._start} of {self._steps}")
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
+        if self._live:
+            self._live.stop()
 
     def say(self, text: str) -> None:
         """One line of its own, such as a validation figure."""
@@ -48,8 +51,10 @@ class TrainingProgress:
         now = time.monotonic()
         rate = (step - self._start) / max(now - self._began, 1e-9)
         terms = " ".join(f"{name} {value:.3g}" for name, value in losses.items())
-        self._bar.update(self._task, completed=step, figures=f"{rate * self._batch:.0f} images/s  {terms}")
-        if not self._console.is_terminal and (now - self._told >= PLAIN_SECONDS or step == self._steps):
+        if self._live:
+            self._bar.update(self._task, completed=step, speed=f"{rate * self._batch:.0f} images/s")
+            self._live.update(Group(self._bar, Text(f"  {terms}", style="dim")))
+        elif not self._console.is_terminal and (now - self._told >= PLAIN_SECONDS or step == self._steps):
             self._told = now
             left = (self._steps - step) / rate
             self.say(f"step {step}/{self._steps}  {terms}  {rate * self._batch:.1f} images/s  {left:.0f} s left")

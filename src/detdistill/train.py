@@ -5,9 +5,7 @@ Same parameters and machine, same bytes: whether a run goes straight through or 
 
 from __future__ import annotations
 
-import csv
-import io
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,47 +22,11 @@ from detdistill.errors import UserError
 from detdistill.evaluate.coco import average_precision
 from detdistill.evaluate.predict import as_float, predict
 from detdistill.files import sha256, write_atomic, write_json
+from detdistill.history import History, Window, csv_bytes
 from detdistill.optimize import batches, optimizer, scheduler
 from detdistill.params import DistilledRun, Recipe, Side, Trained, load_recipe, load_side, load_study
 from detdistill.progress import TrainingProgress
-from detdistill.timing import Spent, measure
-
-
-@dataclass
-class Fitted:
-    """What a training leaves beside the weights: its curves and its cost, validation included in `total`."""
-
-    curve: list[dict[str, float]] = field(default_factory=list)
-    learning: list[dict[str, float | None]] = field(default_factory=list)
-    total: Spent = Spent()
-    validation: Spent = Spent()
-    earlier: Spent = Spent()
-    """The part of `total` that processes spent which were killed since."""
-
-    @classmethod
-    def restore(cls, saved: dict[str, Any]) -> Fitted:
-        """Undo `dataclasses.asdict`, in a new process."""
-        total = Spent(**saved["total"])
-        return cls(saved["curve"], saved["learning"], total, Spent(**saved["validation"]), earlier=total)
-
-
-@dataclass
-class Window:
-    """Sums of the loss terms over the steps since the last row of the curve."""
-
-    sums: dict[str, float] = field(default_factory=dict)
-    steps: int = 0
-
-    def add(self, losses: dict[str, Tensor], share: float) -> None:
-        """Add one backward pass, which is `share` of a step."""
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + share * float(value.detach())
-
-    def close(self) -> dict[str, float]:
-        """The means, and a new beginning."""
-        means = {name: value / self.steps for name, value in self.sums.items()}
-        self.sums, self.steps = {}, 0
-        return means
+from detdistill.timing import measure
 
 
 @dataclass(frozen=True)
@@ -139,17 +101,17 @@ def _train(run: Run) -> None:
         if accelerator.is_main_process:
             scratch.claim()
         accelerator.wait_for_everyone()
-        fitted = _fit(run, module, detector, manifest, accelerator, scratch)
+        history = _fit(run, module, detector, manifest, accelerator, scratch)
         if accelerator.is_main_process:
             save_weights(detector, run.path("model.safetensors"))
-            write_atomic(run.path("curve.csv"), _csv(fitted.curve))
-            write_json(run.path("learning.json"), fitted.learning)
+            write_atomic(run.path("curve.csv"), csv_bytes(history.curve))
+            write_json(run.path("learning.json"), history.learning)
     if accelerator.is_main_process:
-        seconds = fitted.total.wall_seconds - fitted.validation.wall_seconds
+        seconds = history.total.wall_seconds - history.validation.wall_seconds
         cost.record(
             run.path("timing.json"),
-            fitted.earlier,
-            training_core_seconds=fitted.total.core_seconds - fitted.validation.core_seconds,
+            history.earlier,
+            training_core_seconds=history.total.core_seconds - history.validation.core_seconds,
             images_per_second=run.steps * training.batch / seconds,
         )
         scratch.clear()
@@ -165,7 +127,7 @@ def _identity(run: Run, manifest: Manifest) -> dict[str, Any]:
         "begin": sha256(run.begin),
     }
     if isinstance(run.listed, DistilledRun):
-        identity["teacher"] = sha256(paths.teacher(run.study, run.listed.pair))
+        identity["teacher"] = sha256(paths.teacher(run.study, run.listed.teaching.pair))
     return identity
 
 
@@ -182,30 +144,31 @@ class Native(nn.Module):
 
 def _distillation(run: Run, listed: DistilledRun, student: Detector, manifest: Manifest) -> nn.Module:
     """The student with its methods and its trained teacher."""
-    side, file = load_side(run.study, listed.pair, "teacher"), paths.params(run.study, listed.pair, "teacher")
-    teacher = detectors.build(listed.engine, side.detector, len(manifest.classes), str(file))
-    load_weights(teacher, paths.teacher(run.study, listed.pair))
+    pair, engine = listed.teaching.pair, listed.teaching.engine
+    side, file = load_side(run.study, pair, "teacher"), paths.params(run.study, pair, "teacher")
+    teacher = detectors.build(engine, side.detector, len(manifest.classes), str(file))
+    load_weights(teacher, paths.teacher(run.study, pair))
     where = str(paths.params(run.study, listed.pair, run.recipe))
     return distill.build(run.methods, listed, student, teacher, where)
 
 
 def _fit(
     run: Run, module: nn.Module, detector: Detector, manifest: Manifest, accelerator: Accelerator, scratch: Scratch
-) -> Fitted:
+) -> History:
     """The loop: from the last checkpoint, if there is one, to the last step."""
     training = run.side.training
-    train, validation = manifest.split("train", cache=True), manifest.split("val", cache=True)
+    train, validation = (manifest.split(name, training.cache_images) for name in ("train", "val"))
     validation = validation.subset(range(min(training.evaluate_images, len(validation))))
     module.to(accelerator.device)
-    optimise = optimizer(module, training)
+    optimise = optimizer(module, detector.trunk_parameters(), training)
     schedule = scheduler(optimise, training, run.steps)
     torch.manual_seed(run.seed + 1)  # building adapters drew numbers; from here on every recipe draws the same
-    fitted, window, start = Fitted(), Window(), 0
+    history, window, start = History(), Window(), 0
     if (state := scratch.load()) is not None:
         module.load_state_dict(state["module"])
         optimise.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["scheduler"])
-        fitted, window, start = Fitted.restore(state["fitted"]), Window(**state["window"]), state["step"]
+        history, window, start = History.restore(state["history"]), Window(**state["window"]), state["step"]
         set_rng_state(state["rng"])
     wrapped, optimise = accelerator.prepare(module, optimise)
     order = list(batches(len(train), training.batch, run.steps, run.seed, start))
@@ -238,17 +201,17 @@ def _fit(
             last = step == run.steps
             if step % training.log_every == 0 or last:
                 means = window.close()
-                fitted.curve.append({"step": step, "lr": rate, **means})
+                history.curve.append({"step": step, "lr": rate, **means})
                 progress.update(step, means)
             if step % training.evaluate_every == 0 or last:
                 with measure("validation") as cost:
                     found = average_precision(validation, predict(detector, validation, training.batch))
-                fitted.validation += cost.spent()
-                fitted.learning.append({"step": step, "images": step * training.batch, **found})
+                history.validation += cost.spent()
+                history.learning.append({"step": step, "images": step * training.batch, **found})
                 points = ", ".join(f"{name} {100 * value:.1f}" for name, value in found.items() if value is not None)
                 progress.say(f"step {step}: validation {points}")
             if step % training.checkpoint_every == 0 and not last and accelerator.is_main_process:
-                fitted.total = fitted.earlier + loop.spent()
+                history.total = history.earlier + loop.spent()
                 scratch.save(
                     {
                         "step": step,
@@ -256,12 +219,12 @@ def _fit(
                         "optimizer": optimise.state_dict(),
                         "scheduler": schedule.state_dict(),
                         "rng": rng_state(),
-                        "fitted": asdict(fitted),
+                        "history": asdict(history),
                         "window": asdict(window),
                     }
                 )
-    fitted.total = fitted.earlier + loop.spent()
-    return fitted
+    history.total = history.earlier + loop.spent()
+    return history
 
 
 def _collate(samples: list[tuple[Tensor, dict[str, Tensor]]]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
@@ -290,12 +253,3 @@ def _check_finite(run: Run, step: int, losses: dict[str, Tensor]) -> None:
     if not torch.isfinite(values).all():
         terms = ", ".join(f"{name} {float(value):g}" for name, value in zip(losses, values, strict=True))
         raise UserError(f"{run.path('model.safetensors')}: not written: a loss is not finite at step {step}: {terms}")
-
-
-def _csv(rows: list[dict[str, float]]) -> bytes:
-    """The curve as CSV: one row a logged step, nine significant digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: f"{value:.9g}" for name, value in row.items()} for row in rows)
-    return text.getvalue().encode()

@@ -6,11 +6,12 @@ import yaml
 
 PAIRS = [pair["pair"] for pair in config["pairs"]]
 LISTED = {pair["pair"]: pair for pair in config["pairs"]}
+TAUGHT = {(run["pair"], run["recipe"]): run for run in config["distilled"] + config["across"]}
 KIND = yaml.safe_load(Path(f"params/{STUDY}/data.yaml").read_text())["kind"]
 RUNS = [
     *[(pair, "teacher", 0) for pair in PAIRS],
     *[(run["pair"], run["recipe"], seed) for run in config["plain"] for seed in config["seeds"]],
-    *[(run["pair"], run["recipe"], seed) for run in config["distilled"] for seed in config["seeds"]],
+    *[(run["pair"], run["recipe"], seed) for run in TAUGHT.values() for seed in config["seeds"]],
 ]
 
 TRAINED = ["model.safetensors", "curve.csv", "learning.json", "timing.json"]
@@ -26,7 +27,7 @@ wildcard_constraints:
     study=STUDY,
     pair=any_of(PAIRS),
     plain=any_of(run["recipe"] for run in config["plain"]),
-    distilled=any_of(run["recipe"] for run in config["distilled"]),
+    distilled=any_of(recipe for _, recipe in TAUGHT),
     seed=r"\d+",
 
 
@@ -45,10 +46,14 @@ def everything(path):
 # A step depends on every module that it imports, and on theirs; tests/test_drivers.py walks the imports to check.
 CORE = source(".", "errors", "files", "params", "paths")
 READING = [*CORE, *source(".", "timing"), *source("data", "__init__", "manifest", "prepared", "records")]
-DETECTING = [*READING, *source("detectors", "__init__", "base", "recorder", "resnet_fpn"), *source("evaluate", "coco", "predict")]
+DETECTING = [
+    *READING,
+    *source("detectors", "__init__", "base", "recorder", "resnet_fpn"),
+    *source("evaluate", "coco", "predict"),
+]
 TRAINING = [
     *DETECTING,
-    *source(".", "checkpoint", "optimize", "progress", "train"),
+    *source(".", "checkpoint", "history", "optimize", "progress", "train"),
     *source("distill", "__init__", "base"),
 ]
 
@@ -68,11 +73,25 @@ def student_from(wildcards):
     return LISTED[wildcards.pair]["student_from"]
 
 
+def taught(wildcards):
+    """What study.yaml says of this distilled run."""
+    return TAUGHT[wildcards.pair, wildcards.distilled]
+
+
+def engines(wildcards):
+    """The source of the engines of student and teacher: the pair's, or across pairs all of them."""
+    return everything("src/detdistill/detectors") if "teacher" in taught(wildcards) else engine(wildcards)
+
+
 def methods(wildcards):
     """The source of the recipe's methods: `code` of study.yaml, a module or a folder of them."""
-    chosen = (wildcards.pair, wildcards.distilled)
-    [code] = [run["code"] for run in config["distilled"] if (run["pair"], run["recipe"]) == chosen]
-    return everything(f"src/detdistill/distill/{code}")
+    return everything(f"src/detdistill/distill/{taught(wildcards)['code']}")
+
+
+def teacher(wildcards):
+    """The teacher of a distilled run, its own pair's or another one's: parameters and weights."""
+    pair = taught(wildcards).get("teacher", wildcards.pair)
+    return [f"params/{STUDY}/{pair}/teacher.yaml", f"runs/{STUDY}/{pair}/teacher/0/model.safetensors"]
 
 
 def side(wildcards):
@@ -81,11 +100,17 @@ def side(wildcards):
     return f"params/{wildcards.study}/{wildcards.pair}/{name}.yaml"
 
 
-def results(wildcards):
-    """Every output of every run of the study."""
-    starts = [f"runs/{wildcards.study}/{pair}/start/0/{name}" for pair in PAIRS for name in TRAINED]
+def results(pairs):
+    """Every output of every run of these pairs."""
+    starts = [f"runs/{STUDY}/{pair}/start/0/{name}" for pair in pairs for name in TRAINED]
     return starts + [
-        f"runs/{wildcards.study}/{pair}/{recipe}/{seed}/{name}"
+        f"runs/{STUDY}/{pair}/{recipe}/{seed}/{name}"
         for pair, recipe, seed in RUNS
+        if pair in pairs
         for name in TRAINED + EVALUATED
     ]
+
+
+def half(transformer):
+    """The pairs of one half of the taxonomy."""
+    return [pair for pair in PAIRS if (LISTED[pair]["engine"] == "transformers") == transformer]

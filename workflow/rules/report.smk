@@ -3,7 +3,7 @@
 
 rule summarize:
     input:
-        results,
+        results(PAIRS),
         "params/{study}/study.yaml",
         CORE,
         source("report", "results", "statistics", "summarize", "summary", "taxonomy"),
@@ -22,7 +22,7 @@ rule summarize:
 
 rule report:
     input:
-        results,
+        results(PAIRS),
         "reports/{study}/summary.json",
         "data/{study}/manifest.json",
         "data/{study}/val.json",

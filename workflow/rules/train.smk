@@ -74,12 +74,11 @@ rule distill:
     input:
         "data/{study}/manifest.json",
         "runs/{study}/{pair}/start/0/model.safetensors",
-        "runs/{study}/{pair}/teacher/0/model.safetensors",
-        "params/{study}/{pair}/teacher.yaml",
+        teacher,
         "params/{study}/{pair}/student.yaml",
         "params/{study}/{pair}/{distilled}.yaml",
         TRAINING,
-        engine,
+        engines,
         methods,
     output:
         multiext("runs/{study}/{pair}/{distilled}/{seed}/", *TRAINED),

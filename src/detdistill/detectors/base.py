@@ -121,6 +121,10 @@ class Detector(nn.Module, ABC):
         self.model: Any = model  # engines reach into their own parts
         self.num_classes = num_classes
 
+    def trunk_parameters(self) -> list[nn.Parameter]:
+        """The parameters of backbone and neck."""
+        return [parameter for name, parameter in self.model.named_parameters() if name.startswith(self.trunk)]
+
     @abstractmethod
     def training_step(
         self, images: Sequence[Tensor], targets: Sequence[Target], wanted: frozenset[str] = frozenset()
