@@ -12,7 +12,8 @@ from detdistill.errors import UserError, near
 
 def engines() -> list[str]:
     """The names of the engines: every module here that builds families of detectors."""
-    return [module.name for module in pkgutil.iter_modules(__path__) if module.name not in {"base", "recorder", "resnet_fpn"}]
+    parts = {"base", "recorder", "resnet_fpn", "set_prediction"}
+    return [module.name for module in pkgutil.iter_modules(__path__) if module.name not in parts]
 
 
 def build(engine: str, params: dict[str, Any], num_classes: int, where: str = "detector") -> Detector:

@@ -18,14 +18,14 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign, box_iou
 
 from detdistill.detectors.base import Detections, Detector, Taps, Target
 from detdistill.detectors.recorder import Call, Recorder
-from detdistill.detectors.resnet_fpn import Positive, ResNetFPN, ResNetFPNParams
+from detdistill.detectors.resnet_fpn import KeepSize, Positive, ResNetFPN, ResNetFPNParams
 from detdistill.errors import UserError, near
 from detdistill.params import parse
+
 
 class TorchvisionParams(ResNetFPNParams):
     """What both families have beside backbone and neck."""
@@ -84,13 +84,6 @@ def build(params: dict[str, Any], num_classes: int, where: str) -> Detector:
             f"{len(sizes.widths)} widths"
         )
     return detector(sizes, num_classes)
-
-
-class KeepSize(GeneralizedRCNNTransform):
-    """torchvision's normalisation and padding without its resizing: images come sized, alike for both detectors."""
-
-    def resize(self, image: Tensor, target: Target | None = None) -> tuple[Tensor, Target | None]:
-        return image, target
 
 
 class TorchvisionDetector(Detector):
