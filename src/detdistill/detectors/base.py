@@ -35,7 +35,7 @@ class Queries:
     content: Tensor
     """(N, Q, D)."""
     boxes: Tensor
-    """(N, Q, 4): reference boxes, cxcywh in 0..1."""
+    """(N, Q, 4): reference boxes, cxcywh in 0..1; of width and height 0 in the families whose references are points."""
     position: Tensor = ABSENT
     """(N, Q, D): learned positions, in the families whose references come from them."""
 
@@ -51,6 +51,8 @@ class Taps:
 
     image_size: tuple[int, int] = (0, 0)
     """(H, W) of the padded input."""
+    image_sizes: list[tuple[int, int]] = field(default_factory=list)
+    """Transformers: (H, W) of each image before padding."""
     backbone: dict[str, Tensor] = field(default_factory=dict)
     """stride -> (N, C, H, W), before the neck."""
     neck: dict[str, Tensor] = field(default_factory=dict)
@@ -96,10 +98,10 @@ class Taps:
     query_logits: dict[str, Tensor] = field(default_factory=dict)
     """Decoder layer -> (N, Q, K)."""
     query_boxes: dict[str, Tensor] = field(default_factory=dict)
-    """Decoder layer -> (N, Q, 4), cxcywh in 0..1."""
+    """Decoder layer -> (N, Q, 4), cxcywh in 0..1 of the image, or of the padded input in families that know no mask."""
 
 
-TAPS = frozenset(tap.name for tap in fields(Taps)) - {"image_size"}
+TAPS = frozenset(tap.name for tap in fields(Taps)) - {"image_size", "image_sizes"}
 
 
 class Detector(nn.Module, ABC):
@@ -115,6 +117,8 @@ class Detector(nn.Module, ABC):
     """The taps that this family has."""
     trunk: str
     """What the names of backbone and neck begin with in the model's state."""
+    num_queries: int | None = None
+    """Q of a transformer; None where there are no queries."""
 
     def __init__(self, model: nn.Module, num_classes: int):
         super().__init__()
@@ -169,12 +173,13 @@ class Detector(nn.Module, ABC):
         """`count` queries an image that no training chose, drawn from the default generator (KD-DETR's random ones)."""
         raise UserError(f"{type(self).__name__} has no decoder that could be run at random queries")
 
-    def match(self, logits: Tensor, boxes: Tensor, targets: Sequence[Target]) -> list[tuple[Tensor, Tensor]]:
+    def match(self, taps: Taps, targets: Sequence[Target], layer: str) -> list[tuple[Tensor, Tensor]]:
         """The engine's own Hungarian assignment of one decoder layer's predictions.
 
         Args:
-            logits, boxes: (N, Q, K) and (N, Q, 4) cxcywh in 0..1.
+            taps: of this detector, with `query_logits` and `query_boxes`.
             targets: boxes in pixels of the image as the detector was given it.
+            layer: a key of the two taps.
 
         Returns:
             For each image the indices of queries and, in the same order, of targets, both (number of matches,).
@@ -225,7 +230,11 @@ def save_weights(detector: Detector, path: Path) -> None:
     Raises:
         UserError: when the disk is full.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.model.state_dict().items()}
+    # Cloned, because safetensors refuses parameters that share memory, such as a transformer's tied heads.
+    state = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in detector.model.state_dict().items()
+    }
     write_atomic(path, save(state, metadata={"trunk": detector.trunk}))
 
 

@@ -11,9 +11,10 @@ from detdistill.errors import UserError, near
 
 
 class Call(NamedTuple):
-    """One call of a recorded module: its positional arguments and its return value."""
+    """One call of a recorded module: its arguments, positional and by name, and its return value."""
 
     args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     output: Any
 
 
@@ -37,7 +38,7 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         for path, module in self._modules.items():
-            self._handles.append(module.register_forward_hook(self._hook(path)))
+            self._handles.append(module.register_forward_hook(self._hook(path), with_kwargs=True))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -45,7 +46,7 @@ class Recorder:
             self._handles.pop().remove()
 
     def _hook(self, path: str) -> Any:
-        def append(_module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            self.calls[path].append(Call(args, output))
+        def append(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            self.calls[path].append(Call(args, kwargs, output))
 
         return append

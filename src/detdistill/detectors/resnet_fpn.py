@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import Tensor, nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FeaturePyramidNetwork
 
@@ -31,6 +32,13 @@ class ResNetFPNParams(Slice):
     def strides(self) -> list[int]:
         """Of each stage and pyramid level, in pixels, finest first."""
         return [4 * 2**stage for stage in range(len(self.widths))]
+
+
+class KeepSize(GeneralizedRCNNTransform):
+    """torchvision's normalisation and padding without its resizing: images come sized, alike for both detectors."""
+
+    def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
+        return image, target
 
 
 class ResNetFPN(nn.Module):

@@ -9,11 +9,10 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from detdistill.detectors.base import Detections, Detector, Taps, Target
 from detdistill.detectors.recorder import Call, Recorder
-from detdistill.detectors.resnet_fpn import Positive, ResNetFPNParams
+from detdistill.detectors.resnet_fpn import KeepSize, Positive, ResNetFPNParams
 
 SHARED_SOURCES = {"backbone": "backbone.fpn", "neck": "backbone.fpn"}
 
@@ -31,13 +30,6 @@ class TorchvisionParams(ResNetFPNParams):
     def anchor_generator(self) -> AnchorGenerator:
         """torchvision's own, every aspect ratio at every size."""
         return AnchorGenerator(tuple(map(tuple, self.anchors)), (tuple(self.aspect_ratios),) * len(self.anchors))
-
-
-class KeepSize(GeneralizedRCNNTransform):
-    """torchvision's normalisation and padding without its resizing: images come sized, alike for both detectors."""
-
-    def resize(self, image: Tensor, target: Target | None = None) -> tuple[Tensor, Target | None]:
-        return image, target
 
 
 class TorchvisionDetector(Detector):
