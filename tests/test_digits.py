@@ -16,9 +16,9 @@ from detdistill.data.prepared import manifest_of
 from detdistill.errors import UserError
 from detdistill.params import parse
 
-SMALL_DIGEST = "73a92d1715e4276610df854364a993191b1270c58c08bda41eda7d546b978783"
+SMALL_DIGEST = "926bb23a5b90743f3325043a5cbe48e2bc106607451d53aa658a0e4e416449ce"
 SMALL_FILES_DIGEST = "c689d800bdbbb4e7fbeb08388d17f8c6732755699ccfcaeab47e57808b227bbd"
-FULL_DIGEST = "97463f6cfa28a75da2c0e38c2152813cea4a17dae31099f33d31f49e765310a1"
+FULL_DIGEST = "c076805214685b5bad39a82f7af7f60ba6763b87c7acaa5b0e43b20cf2f87b47"
 SMALL = {"kind": "digits", "images": {"train": 12, "val": 4, "test": 4}}
 
 

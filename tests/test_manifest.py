@@ -12,7 +12,7 @@ from PIL import Image
 
 from detdistill import paths
 from detdistill.data import manifest, png
-from detdistill.data.prepared import Annotations, Writer, digest_of
+from detdistill.data.prepared import FAULTS_NAMED, Annotations, Object, Writer, digest_of
 from detdistill.errors import UserError
 from detdistill.files import sha256, write_json
 
@@ -80,6 +80,41 @@ def test_a_cached_split_reads_each_file_once_and_shares_it_with_its_subsets(fold
     (folder / "images" / "train-0.png").unlink()
     assert split.image(0) is first
     assert split.subset([1, 0]).image(1) is first
+
+
+def test_images_that_stay_where_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    original = tmp_path / "raw" / "pets" / "one" / "1.png"
+    original.parent.mkdir(parents=True)
+    original.write_bytes(png.encode(picture(0)))
+    annotations = Annotations(CLASSES)
+    cats = [Object((1, 2, 10, 5), 0, area=31.5, iscrowd=True), Object((0, 0, 30, 20), 1, difficult=True)]
+    annotations.add_image("one/1.png", 30, 20, cats, file_sha256=sha256(original))
+    with Writer(STUDY, "voc", CLASSES, folder="raw/pets") as writer:
+        writer.split("train", annotations)
+    split = manifest.load(STUDY).split("train")
+    assert (split.image(0).permute(1, 2, 0).numpy() == picture(0)).all()
+    assert split.records[0].areas.tolist() == [31.5, 600.0]
+    assert split.targets(0)["iscrowd"].tolist() == [True, False]
+    assert split.targets(0)["difficult"].tolist() == [False, True]
+    assert list((tmp_path / "data" / STUDY / "images").iterdir()) == []
+    Image.fromarray(picture(0)).save(original, compress_level=9)
+    with pytest.raises(UserError, match=r"raw/pets/one/1\.png: altered: its bytes do not match the file_sha256"):
+        manifest.load(STUDY).split("train").image(0)
+
+
+def test_faults_are_counted_and_the_first_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    annotations = Annotations(CLASSES)
+    annotations.add("1.png", picture(0), [(0, 0, 30, 20)], [0])
+    for number in range(FAULTS_NAMED + 1):
+        annotations.add_fault("1.png", [number, 0, 0, 0], "no area", "dropped")
+    annotations.add_fault("1.png", [0, 0, 40, 20], "beyond the image", "clipped")
+    with Writer(STUDY, "voc", CLASSES) as writer:
+        writer.split("train", annotations)
+    entry = manifest.load(STUDY).splits["train"]
+    assert (entry.dropped, entry.clipped, len(entry.faults)) == (FAULTS_NAMED + 1, 1, FAULTS_NAMED)
+    assert entry.faults[0].box == [0, 0, 0, 0]
 
 
 def test_a_subset_keeps_its_own_order(folder):
@@ -201,6 +236,14 @@ def of(field, value):
         (of("bbox", [31, 2, 4, 5]), "lies outside train-0.png"),
         (of("bbox", [1, 2, 4]), "train.json: annotations.0.bbox"),
         (of("bbox", "all"), "train.json: annotations.0.bbox"),
+        (of("bbox", [1, 2, 4, "5"]), "train.json: annotations.0.bbox.3"),
+        (of("bbox", [1, 2, 4, 10**400]), "train.json: annotations.0.bbox.3"),
+        (of("id", 2**64), "train.json: annotations: a whole number is beyond 64 bits"),
+        (of("category_id", 1.0), "train.json: annotations.0.category_id"),
+        (of("area", -1.0), "train.json: annotations.0.area"),
+        (of("iscrowd", 2), "train.json: annotations.0.iscrowd"),
+        (of("difficult", True), "train.json: annotations.0.difficult"),
+        (lambda coco: coco["annotations"].insert(0, 7), "train.json: annotations.0"),
         (lambda coco: coco["annotations"][0].pop("bbox"), "'annotations.0.bbox' is missing"),
         (lambda coco: coco["images"][1].update(id=1), "images: two have the same id"),
         (lambda coco: coco["categories"].reverse(), "train.json: categories"),

@@ -10,6 +10,8 @@ PLAIN = "plain"
 PLAIN_LONG = "plain_long"
 
 PARAMS = Path("params")
+RAW = Path("raw")
+"""Downloaded data sets as their authors made them, one folder each."""
 SCRATCH = Path(".scratch")
 
 

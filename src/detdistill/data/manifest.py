@@ -1,9 +1,10 @@
 """Read a prepared data set and trust nothing: digests, boxes, categories and images are checked where they are read."""
 
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -22,21 +23,37 @@ from detdistill.params import Slice, parse
 Targets = dict[str, Tensor]
 
 
+class Fault(Slice):
+    """A box of the raw data that was not taken as it is: `box` as annotated, in `image`, for `reason`."""
+
+    image: str
+    box: list[float]
+    reason: str
+    done: Literal["dropped", "clipped"]
+
+
 class SplitEntry(Slice):
-    """What the manifest says of one split; `annotations` is a file beside it."""
+    """What the manifest says of one split; `annotations` is a file beside it. `faults` names the first of many."""
 
     annotations: str
     sha256: str
     images: int
     boxes: int
     boxes_per_class: list[int]
+    dropped: int = 0
+    clipped: int = 0
+    faults: list[Fault] = []
 
 
 class Manifest(Slice):
-    """`manifest.json`. `classes` are in label order; `digest` covers every annotation and every pixel."""
+    """`manifest.json`. `classes` are in label order; `digest` covers every annotation and every pixel.
+
+    `folder` is what the images' file names are below; None means `images`, beside the manifest.
+    """
 
     study: str
     kind: str
+    folder: str | None = None
     classes: Annotated[list[str], Field(min_length=1)]
     splits: dict[str, SplitEntry]
     digest: str
@@ -58,7 +75,8 @@ class Manifest(Slice):
                 f"{file}: altered since `detdistill data` wrote it: SHA-256 {found[:12]}, expected {entry.sha256[:12]}"
             )
         records = read_records(file, self.classes)
-        return Split(records, self.classes, paths.data(self.study, "images"), {} if cache else None)
+        folder = Path(self.folder) if self.folder else paths.data(self.study, "images")
+        return Split(records, self.classes, folder, {} if cache else None)
 
 
 def load(study: str) -> Manifest:
@@ -108,7 +126,7 @@ class Split(Dataset[tuple[Tensor, Targets]]):
         }
 
     def image(self, index: int) -> Tensor:
-        """The decoded image, (3, H, W) uint8 RGB, its pixels compared with the annotated digest when first read.
+        """The decoded image, (3, H, W) uint8 RGB, compared with the annotated digest when first read.
 
         Raises UserError, naming the file, when it is missing, broken, truncated, altered or of another size.
         """
@@ -116,15 +134,18 @@ class Split(Dataset[tuple[Tensor, Targets]]):
         if self._cache is not None and record.image_id in self._cache:
             return self._cache[record.image_id]
         path = self._folder / record.file_name
-        pixels = _decode(path)
+        content = _read(path)
+        pixels = _decode(path, content)
         if pixels.shape[:2] != (record.height, record.width):
             found = f"{pixels.shape[1]} x {pixels.shape[0]}"
             raise UserError(
                 f"{path}: the image is {found} pixels, the annotations say {record.width} x {record.height}"
             )
-        if record.sha256 is not None and record.image_id not in self._verified:
-            if hashlib.sha256(pixels.tobytes()).hexdigest() != record.sha256:
+        if record.image_id not in self._verified:
+            if record.sha256 not in (None, hashlib.sha256(pixels.tobytes()).hexdigest()):
                 raise UserError(f"{path}: altered: its pixels do not match the sha256 in the annotations")
+            if record.file_sha256 not in (None, hashlib.sha256(content).hexdigest()):
+                raise UserError(f"{path}: altered: its bytes do not match the file_sha256 in the annotations")
             self._verified.add(record.image_id)
         image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
         if self._cache is not None:
@@ -132,11 +153,18 @@ class Split(Dataset[tuple[Tensor, Targets]]):
         return image
 
 
-def _decode(path: Path) -> np.ndarray:
+def _read(path: Path) -> bytes:
     try:
-        with Image.open(path) as opened:
-            return np.array(opened.convert("RGB"))
+        return path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: no such image; run `detdistill data` again") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _decode(path: Path, content: bytes) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            return np.array(opened.convert("RGB"))
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: a broken or truncated image: {error}") from None

@@ -1,7 +1,8 @@
 """COCO average precision, by pycocotools.
 
-Sizes are COCO's, by the area of the box in pixels: small below 32 x 32, large from 96 x 96. Crowd boxes are ignored by
-COCO's rule; `difficult`, which COCO does not know, counts as any other object. Figures are fractions.
+Sizes are COCO's, by the annotated area in pixels, which is the mask's in COCO's own files and else the box's: small
+below 32 x 32, large from 96 x 96. Crowd boxes are ignored by COCO's rule; `difficult`, which COCO does not know, counts
+as any other object. Figures are fractions.
 """
 
 import io
@@ -68,9 +69,9 @@ def _accumulate(split: Split, predictions: Sequence[Detections]) -> tuple[np.nda
 def _truth(split: Split) -> COCO:
     annotations = []
     for record in split.records:
-        columns = (record.boxes.tolist(), record.labels.tolist(), record.iscrowd.tolist())
-        for box, label, crowd in zip(*columns, strict=True):
-            annotations.append(_annotation(record.image_id, box, label) | {"iscrowd": int(crowd)})
+        columns = (record.boxes, record.labels, record.areas, record.iscrowd)
+        for box, label, area, crowd in zip(*(column.tolist() for column in columns), strict=True):
+            annotations.append(_annotation(record.image_id, box, label) | {"area": area, "iscrowd": int(crowd)})
     return _indexed(split, annotations)
 
 
