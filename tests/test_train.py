@@ -22,7 +22,7 @@ DETECTOR = {
     "family": "faster_rcnn", "widths": [8, 8], "neck_channels": 8, "anchors": [[12.0], [24.0]], "rpn_batch": 16,
     "rpn_pre_nms": 20, "rpn_post_nms": 10, "roi_batch": 8, "roi_size": 3, "roi_samples": 1, "hidden": 16,
 }  # fmt: skip
-TRAINING = {"steps": 12, "batch": 2, "lr": 0.002, "log_every": 5, "evaluate_every": 6, "checkpoint_every": 4}
+TRAINING = {"steps": 12, "batch": 2, "lr": 0.002, "log_every": 5, "evaluations": 2, "checkpoint_every": 4}
 MANIFEST = "data/tiny/manifest.json"
 STUDY = {
     "study": "tiny",
@@ -89,7 +89,7 @@ def test_another_seed_gives_another_model(tiny):
 def test_validation_and_checkpoints_do_not_change_the_weights(tiny):
     train.train_student("tiny", "small", "plain", 0)
     first = digests("plain")["model.safetensors"]
-    often = {**TRAINING, "evaluate_every": 1, "checkpoint_every": 1, "log_every": 1}
+    often = {**TRAINING, "evaluations": 12, "checkpoint_every": 1, "log_every": 1}
     write_slice("small", "student", value={"detector": DETECTOR, "training": often})
     train.train_student("tiny", "small", "plain", 0)
     assert digests("plain")["model.safetensors"] == first

@@ -133,7 +133,8 @@ class Training(Slice):
     cache_images: bool = True
     """Keep decoded images in memory; for data that do not fit, false reads each one when it is needed."""
     log_every: Annotated[int, Field(gt=0)] = 20
-    evaluate_every: Annotated[int, Field(gt=0)] = 500
+    evaluations: Annotated[int, Field(gt=0)] = 4
+    """How often a run is validated, evenly over its steps and at the end."""
     evaluate_images: Annotated[int, Field(gt=0)] = 200
     checkpoint_every: Annotated[int, Field(gt=0)] = 200
 

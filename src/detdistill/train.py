@@ -5,6 +5,7 @@ Same parameters and machine, same bytes: whether a run goes straight through or 
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -203,7 +204,7 @@ def _fit(
                 means = window.close()
                 history.curve.append({"step": step, "lr": rate, **means})
                 progress.update(step, means)
-            if step % training.evaluate_every == 0 or last:
+            if step % math.ceil(run.steps / training.evaluations) == 0 or last:
                 with measure("validation") as cost:
                     found = average_precision(validation, predict(detector, validation, training.batch))
                 history.validation += cost.spent()
