@@ -14,15 +14,64 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_convert
+from transformers import PreTrainedConfig
 
 from detdistill.detectors.base import Detections, Detector, Queries, Taps, Target
 from detdistill.detectors.recorder import Call, Recorder
-from detdistill.detectors.resnet_fpn import KeepSize, ResNetFPN
+from detdistill.detectors.resnet_fpn import KeepSize, Positive, ResNetFPN, ResNetFPNParams
 from detdistill.errors import UserError
 
 TRUNK = frozenset({"backbone", "neck"})
 DECODER = frozenset({"memory", "initial_queries", "queries", "query_logits", "query_boxes"})
 Matches = Sequence[tuple[Tensor, Tensor]]
+
+
+class SetPredictionParams(ResNetFPNParams):
+    """Sizes that both families have. Defaults are the published ones."""
+
+    family: str
+    hidden: Positive = 256
+    """D."""
+    heads: Positive = 8
+    feedforward: Positive = 1024
+    encoder_layers: Positive
+    decoder_layers: Positive = 6
+    points: Positive = 4
+    """Samples of a head and level in deformable attention."""
+    queries: Positive = 300
+    detections: Positive = 100
+
+    def config(self, num_classes: int) -> PreTrainedConfig:
+        """The engine's configuration for the model of these sizes."""
+        raise NotImplementedError
+
+    def shared(self, num_classes: int) -> dict[str, Any]:
+        """What the engine's configurations call the sizes that both families have."""
+        levels, channels = len(self.widths), self.neck_channels
+        return {
+            # The engine wants a backbone to begin with; the smallest, for Trunk takes its place.
+            "backbone_config": {
+                "model_type": "resnet",
+                "embedding_size": channels,
+                "hidden_sizes": [channels] * levels,
+                "depths": [1] * levels,
+                "layer_type": "basic",
+                "out_indices": list(range(1, levels + 1)),
+            },
+            "num_labels": num_classes,
+            "d_model": self.hidden,
+            "num_feature_levels": levels,
+            "num_queries": self.queries,
+            "encoder_layers": self.encoder_layers,
+            "encoder_ffn_dim": self.feedforward,
+            "encoder_attention_heads": self.heads,
+            "decoder_layers": self.decoder_layers,
+            "decoder_ffn_dim": self.feedforward,
+            "decoder_attention_heads": self.heads,
+            "decoder_n_points": self.points,
+            "auxiliary_loss": True,
+            "disable_custom_kernels": True,
+        }
 
 
 class Trunk(ResNetFPN):
@@ -184,7 +233,7 @@ class SetPredictionDetector(Detector):
         ]
 
     def _diverged_or(self, forward: Any) -> Any:
-        """What `forward` returns; its error about impossible boxes told as what it is when the weights are not finite."""
+        """What `forward` returns; when it stumbles over boxes that are not finite, it says that training diverged."""
         try:
             return forward()
         except ValueError as error:
