@@ -124,7 +124,7 @@ class SetPredictionDetector(Detector):
     def training_step(
         self, images: Sequence[Tensor], targets: Sequence[Target], wanted: frozenset[str] = frozenset()
     ) -> tuple[dict[str, Tensor], Taps]:
-        batch = self.transform(list(images))[0]
+        batch = self._batch(images)
         labels = self._labels(targets, self._extents(batch.tensors.shape[-2:], batch.image_sizes))
         with self._recorder(wanted) as recorder:
             outputs = self._diverged_or(lambda: self.model(batch.tensors, pixel_mask=pixel_mask(batch), labels=labels))
@@ -133,14 +133,14 @@ class SetPredictionDetector(Detector):
     def observe(
         self, images: Sequence[Tensor], wanted: frozenset[str], roi_boxes: Sequence[Tensor] | None = None
     ) -> Taps:
-        batch = self.transform(list(images))[0]
+        batch = self._batch(images)
         part = self.model.model if wanted & DECODER else self.model.model.backbone
         with self._recorder(wanted) as recorder:
             part(batch.tensors, pixel_mask=pixel_mask(batch))
         return self._taps(recorder.calls, wanted, batch)
 
     def predict(self, images: Sequence[Tensor]) -> list[Detections]:
-        batch = self.transform(list(images))[0]
+        batch = self._batch(images)
         outputs = self.model(batch.tensors, pixel_mask=pixel_mask(batch))
         extents = self._extents(batch.tensors.shape[-2:], batch.image_sizes).to(outputs.logits.device)
         boxes = box_convert(outputs.pred_boxes, "cxcywh", "xyxy") * extents
@@ -162,6 +162,10 @@ class SetPredictionDetector(Detector):
         )
         criterion = self._criterion(Given(matches)).to(last["logits"].device)
         return self._weighted(criterion({**last, "auxiliary_outputs": earlier}, labels))
+
+    def _batch(self, images: Sequence[Tensor]) -> ImageList:
+        """The images normalised, in one padded tensor, with their own sizes."""
+        return self.transform(list(images))[0]
 
     @abstractmethod
     def _criterion(self, matcher: nn.Module) -> nn.Module:

@@ -5,12 +5,13 @@ Zhao et al., CVPR 2024, arXiv 2304.08069.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
 from transformers import RTDetrConfig
 from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher, RTDetrLoss
 from transformers.models.rt_detr.modeling_rt_detr import inverse_sigmoid
@@ -19,6 +20,7 @@ from detdistill.detectors.base import Queries, Taps
 from detdistill.detectors.recorder import Call
 from detdistill.detectors.resnet_fpn import Positive
 from detdistill.detectors.transformers.detector import SetPredictionDetector, SetPredictionParams, memory_inputs
+from detdistill.errors import UserError
 
 
 class RTDetrParams(SetPredictionParams):
@@ -87,6 +89,17 @@ class RTDetrDetector(SetPredictionDetector):
         content = model.enc_output(valid.to(flat.dtype) * flat)
         boxes = (model.enc_bbox_head(content) + anchors).sigmoid()
         return Queries(content.take_along_dim(chosen, 1), boxes.take_along_dim(chosen, 1))
+
+    def _batch(self, images: Sequence[Tensor]) -> ImageList:
+        batch = super()._batch(images)
+        height, width = batch.tensors.shape[-2:]
+        locations = sum((height // stride) * (width // stride) for stride in self.model.config.feat_strides)
+        if locations < self.num_queries:
+            raise UserError(
+                f"rt_detr asks for {self.num_queries} queries, images of {height} x {width} pixels have {locations} "
+                "locations to choose them from"
+            )
+        return batch
 
     def _criterion(self, matcher: nn.Module) -> nn.Module:
         criterion: Any = RTDetrLoss(self.model.config)
