@@ -28,6 +28,8 @@ class RTDetrParams(SetPredictionParams):
 
     family: Literal["rt_detr"]
     encoder_layers: Positive = 1
+    expansion: Annotated[float, Field(gt=0)] = 1.0
+    """Width of the pyramid's blocks in the encoder, as a share of `hidden`; 0.5 in the published R18 model."""
     denoising: Annotated[int, Field(ge=0)] = 100
     """Denoising queries of each kind, noised objects and noised near misses."""
 
@@ -41,6 +43,7 @@ class RTDetrParams(SetPredictionParams):
             feat_strides=self.strides,
             encode_proj_layers=[levels - 1],
             num_denoising=self.denoising,
+            hidden_expansion=self.expansion,
             freeze_backbone_batch_norms=False,
         )
 
