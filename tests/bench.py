@@ -1,4 +1,4 @@
-"""`make bench`: what the drivers cost with nothing to do, and what each recipe adds to a training step.
+"""`make bench`: what the drivers cost with nothing to do, what each recipe adds to a step, where a transformer's goes.
 
 Run it after the study. Times hang on the machine, so steps are told as ratios to the plain student's, taken in turns in
 one process; nothing here is asserted.
@@ -10,19 +10,38 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import torch
+from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher, RTDetrLoss
 
 from detdistill import detectors, distill, paths
 from detdistill.data.manifest import load
 from detdistill.evaluate.predict import as_float
 from detdistill.optimize import optimizer
-from detdistill.params import DistilledRun, load_recipe, load_side, load_study
+from detdistill.params import DistilledRun, Training, load_recipe, load_side, load_study
 from detdistill.train import Native
 
 REPEATS = 5
 STEPS = 6
+TRANSFORMER = {
+    "family": "rt_detr",
+    "widths": [16, 32, 64],
+    "neck_channels": 48,
+    "hidden": 64,
+    "feedforward": 256,
+    "decoder_layers": 2,
+    "queries": 30,
+    "denoising": 30,
+}
+LIGHTER: dict[str, dict[str, Any]] = {
+    "half the encoder's expansion": {"expansion": 0.5},
+    "half the heads": {"heads": 4},
+    "no denoising": {"denoising": 0},
+    "deformable_detr, one encoder layer": {"family": "deformable_detr", "encoder_layers": 1, "denoising": None},
+}
 
 
 def main(study: str) -> None:
@@ -55,6 +74,57 @@ def main(study: str) -> None:
             ratios = [ours / plain for ours, plain in zip(seconds, taken[paths.PLAIN], strict=True)]
             milliseconds = 1000 * statistics.median(seconds) / STEPS
             print(f"{pair.pair} {name}: {milliseconds:.0f} ms a step, {statistics.median(ratios):.2f} x plain")
+    transformer_step()
+
+
+def transformer_step() -> None:
+    """Shares of an RT-DETR's step (8 images of 96 x 96, core time), and what lighter sizes cost beside it."""
+    torch.manual_seed(0)
+    images = [torch.rand(3, 96, 96) for _ in range(8)]
+    corners = torch.rand(8, 4, 2) * 60
+    boxes = torch.cat([corners, corners + 10 + torch.rand(8, 4, 2) * 25], dim=2)
+    targets = [{"boxes": each, "labels": torch.randint(10, (4,))} for each in boxes]
+    training = Training(steps=1, batch=8, lr=1e-4)
+    steps, spent = {}, Counter[str]()
+    for name, changes in {"rt_detr": {}, **LIGHTER}.items():
+        sizes = {key: value for key, value in {**TRANSFORMER, **changes}.items() if value is not None}
+        detector = detectors.build("transformers", sizes, 10)
+        if name == "rt_detr":
+            _count(spent, "trunk, forward", detector.model.model.backbone, "forward")
+            _count(spent, "encoder, forward", detector.model.model.encoder, "forward")
+            _count(spent, "decoder, forward", detector.model.model.decoder, "forward")
+            _count(spent, "Hungarian matching", RTDetrHungarianMatcher, "forward")
+            _count(spent, "losses, matching within", RTDetrLoss, "forward")
+            _count(spent, "backward", torch.Tensor, "backward")
+        steps[name] = _step(Native(detector).train(), training, images, targets)
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    shares: list[Counter[str]] = []
+    for _ in range(REPEATS):
+        for name, step in steps.items():
+            spent.clear()
+            taken[name].append(_core_seconds(lambda: [step() for _ in range(STEPS)]))  # noqa: B023
+            if name == "rt_detr":
+                shares.append(Counter({part: seconds / taken[name][-1] for part, seconds in spent.items()}))
+    rate = 8 * STEPS / statistics.median(taken["rt_detr"])
+    print(f"rt_detr, width 64, 30 queries, 2 decoder layers: {rate:.0f} images a core-second, of whose time")
+    for part in shares[0]:
+        print(f"  {part}: {100 * statistics.median(share[part] for share in shares):.1f} %")
+    for name in LIGHTER:
+        ratios = [lighter / base for lighter, base in zip(taken[name], taken["rt_detr"], strict=True)]
+        print(f"  {name}: {statistics.median(ratios):.2f} x the time of a step")
+
+
+def _count(spent: Counter[str], part: str, owner: Any, name: str) -> None:
+    """Add the core seconds of every call of `owner.name` to `spent[part]`."""
+    method = getattr(owner, name)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        began = time.process_time()
+        result = method(*args, **kwargs)
+        spent[part] += time.process_time() - began
+        return result
+
+    setattr(owner, name, counted)
 
 
 def _dvc_file(study: str) -> list[str]:
@@ -71,7 +141,7 @@ def _module(
 
 
 def _step(module: torch.nn.Module, training, images, targets) -> Callable[[], None]:
-    optimise = optimizer(module, training)
+    optimise = optimizer(module, module.student.trunk_parameters(), training)
 
     def step() -> None:
         torch.stack(list(module(images, targets).values())).sum().backward()
@@ -86,6 +156,12 @@ def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+def _core_seconds(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
 if __name__ == "__main__":

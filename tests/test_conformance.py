@@ -5,25 +5,50 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import native
 import pytest
 import tiny
 import torch
 from torch import Tensor
 
-from detdistill.detectors.base import Detector, Taps, load_weights, save_weights
+from detdistill.detectors.base import Detector, Queries, Taps, load_trunk, load_weights, save_weights
 from detdistill.detectors.recorder import Recorder
 from detdistill.distill.base import STUDENT_ONLY
-from detdistill.distill.cnn.head.crosskd import decode
 from detdistill.errors import UserError
 
-ENGINE_FAMILIES = [("torchvision", "faster_rcnn"), ("torchvision", "retinanet")]
 STRIDES = (4, 8)
 SIZE = (64, 96)
+# tap -> its shape a level, of N images, M anchors a level, R RoIs, Q queries
+SHAPES: dict[str, tuple[Any, ...]] = {
+    "anchors": ("M", 4),
+    "anchor_labels": ("N", "sum M"),
+    "anchor_targets": ("N", "sum M", 4),
+    "rpn_logits": ("N", "M"),
+    "rpn_deltas": ("N", "M", 4),
+    "head_logits": ("N", "M", tiny.K),
+    "head_deltas": ("N", "M", 4),
+    "roi_maps": ("R", 8, 3, 3),
+    "roi_features": ("R", 16),
+    "roi_logits": ("R", tiny.K + 1),
+    "roi_deltas": ("R", tiny.K, 4),
+    "roi_labels": ("R",),
+    "roi_targets": ("R", 4),
+    "queries": ("N", "Q", 32),
+    "query_logits": ("N", "Q", tiny.K),
+    "query_boxes": ("N", "Q", 4),
+}
+MAPS = frozenset({"backbone", "neck", "memory", "head_cls_features", "head_box_features"})
 
 
-@pytest.fixture(params=ENGINE_FAMILIES, ids="-".join)
-def detector(request: pytest.FixtureRequest) -> Detector:
-    return tiny.detector(request.param[1])
+@pytest.fixture(params=list(tiny.SIZES), ids="-".join)
+def which(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Engine and family."""
+    return request.param
+
+
+@pytest.fixture
+def detector(which: tuple[str, str]) -> Detector:
+    return tiny.detector(which[1], engine=which[0])
 
 
 @pytest.fixture
@@ -34,9 +59,15 @@ def batch() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     return [torch.rand(3, *SIZE, generator=generator) for _ in range(3)], targets
 
 
-def observed(detector: Detector, images: list[Tensor], rois: list[Tensor]) -> Taps:
-    with torch.no_grad():
-        return detector.eval().observe(images, detector.taps - STUDENT_ONLY, rois)
+def values(losses: dict[str, Tensor]) -> dict[str, float]:
+    return {name: loss.item() for name, loss in losses.items()}
+
+
+def parts(tap: Any) -> list[Tensor]:
+    """The tensors of a tap."""
+    if isinstance(tap, Queries):
+        return [tap.content, tap.boxes]
+    return list(tap.values()) if isinstance(tap, dict) else list(tap)
 
 
 class TestTraining:
@@ -48,24 +79,50 @@ class TestTraining:
         detector.model.load_state_dict(state)
         torch.manual_seed(7)
         tapped, taps = detector.training_step(*batch, detector.taps)
-        assert {name: loss.item() for name, loss in plain.items()} == {n: loss.item() for n, loss in tapped.items()}
+        assert values(plain) == values(tapped)
         assert nothing == Taps()
         assert taps.neck
 
-    def test_they_are_the_engines_own_losses(self, detector: Detector, batch: Any) -> None:
-        images, targets = batch
-        offset = 1 if detector.background == "softmax" else 0
+    def test_they_are_the_engines_own_losses(self, which: tuple[str, str], detector: Detector, batch: Any) -> None:
         detector.train()
         torch.manual_seed(7)
-        native = detector.model(images, [{**target, "labels": target["labels"] + offset} for target in targets])
+        expected = values(native.LOSSES[which[0]](detector, *batch))
         torch.manual_seed(7)
-        losses, _ = detector.training_step(images, targets)
-        assert {name: loss.item() for name, loss in native.items()} == {n: loss.item() for n, loss in losses.items()}
+        losses = values(detector.training_step(*batch)[0])
+        if expected.keys() == {"sum"}:
+            assert sum(losses.values()) == pytest.approx(expected["sum"], rel=1e-6)
+        else:
+            assert losses == expected
+
+    def test_a_step_hangs_on_seed_and_batch_alone(self, detector: Detector, batch: Any) -> None:
+        images, targets = batch
+        detector.train()
+        state = {name: tensor.clone() for name, tensor in detector.model.state_dict().items()}
+        steps = []
+        for _ in range(2):
+            detector.model.load_state_dict(state)
+            detector.zero_grad()
+            torch.manual_seed(7)
+            losses, _ = detector.training_step(images, targets, detector.taps)
+            torch.stack(list(losses.values())).sum().backward()
+            steps.append((values(losses), [parameter.grad.clone() for parameter in detector.parameters()]))
+            detector.training_step([images[0][:, :48, :48]], targets[2:])  # a batch of another size in between
+        assert steps[0][0] == steps[1][0]
+        assert all(torch.equal(a, b) for a, b in zip(steps[0][1], steps[1][1], strict=True))
+
+    def test_the_same_seed_builds_the_same_weights(self, which: tuple[str, str], detector: Detector) -> None:
+        other = tiny.detector(which[1], engine=which[0]).model.state_dict()
+        assert all(torch.equal(tensor, other[name]) for name, tensor in detector.model.state_dict().items())
 
     def test_gradients_reach_every_parameter(self, detector: Detector, batch: Any) -> None:
         losses, _ = detector.train().training_step(*batch)
         torch.stack(list(losses.values())).sum().backward()
         assert not [path for path, parameter in detector.named_parameters() if parameter.grad is None]
+
+    def test_images_without_objects_are_fine(self, detector: Detector, batch: Any) -> None:
+        images, targets = batch
+        losses, _ = detector.train().training_step(images[:2], [targets[2]] * 2, detector.taps)
+        assert all(loss.isfinite() for loss in losses.values())
 
     def test_targets_and_images_are_not_changed(self, detector: Detector, batch: Any) -> None:
         images, targets = batch
@@ -78,50 +135,47 @@ class TestTraining:
 class TestTaps:
     def test_shapes(self, detector: Detector, batch: Any) -> None:
         _, taps = detector.train().training_step(*batch, detector.taps)
-        n, k = 3, tiny.K
         cells = {str(stride): (SIZE[0] // stride, SIZE[1] // stride) for stride in STRIDES}
+        anchors = {level: h * w for level, (h, w) in cells.items()}
+        known = {"N": 3, "sum M": sum(anchors.values()), "R": sum(map(len, taps.roi_boxes)), "Q": detector.num_queries}
         assert taps.image_size == SIZE
-        for features in (taps.backbone, taps.neck, taps.head_cls_features, taps.head_box_features):
-            assert {s: (len(f), *f.shape[2:]) for s, f in features.items()} in (
-                {s: (n, *c) for s, c in cells.items()},
-                {},
-            )
-        anchors = {s: h * w for s, (h, w) in cells.items()}
-        assert {s: f.shape for s, f in taps.anchors.items()} == {s: (m, 4) for s, m in anchors.items()}
-        assert taps.anchor_labels.shape == (n, sum(anchors.values()))
-        assert taps.anchor_targets.shape == (n, sum(anchors.values()), 4)
-        if detector.background == "softmax":
-            assert {s: f.shape for s, f in taps.rpn_logits.items()} == {s: (n, m) for s, m in anchors.items()}
-            assert {s: f.shape for s, f in taps.rpn_deltas.items()} == {s: (n, m, 4) for s, m in anchors.items()}
-            r = sum(len(boxes) for boxes in taps.roi_boxes)
-            assert taps.roi_maps.shape == (r, 8, 3, 3)
-            assert taps.roi_features.shape == (r, 16)
-            assert (taps.roi_logits.shape, taps.roi_deltas.shape) == ((r, k + 1), (r, k, 4))
-            assert (taps.roi_labels.shape, taps.roi_targets.shape) == ((r,), (r, 4))
-        else:
-            assert {s: f.shape for s, f in taps.head_logits.items()} == {s: (n, m, k) for s, m in anchors.items()}
-            assert {s: f.shape for s, f in taps.head_deltas.items()} == {s: (n, m, 4) for s, m in anchors.items()}
+        for name in detector.taps - {"roi_boxes", "initial_queries"}:
+            tap = getattr(taps, name)
+            for level, tensor in tap.items() if isinstance(tap, dict) else [("", tap)]:
+                sizes = known | {"M": anchors.get(level)}
+                if name in MAPS:
+                    assert (len(tensor), *tensor.shape[2:]) == (3, *cells[level]), name
+                else:
+                    assert tensor.shape == tuple(sizes.get(size, size) for size in SHAPES[name]), name
+            assert not isinstance(tap, dict) or list(tap) in (list(cells), ["0", "1"]), name
 
     def test_only_what_is_wanted_is_recorded(self, detector: Detector, batch: Any) -> None:
         taps = detector.eval().observe(batch[0], frozenset({"neck"}))
         assert taps.neck
-        assert not any((taps.rpn_logits, taps.head_logits, taps.roi_boxes, taps.head_cls_features))
+        assert not any((taps.rpn_logits, taps.head_logits, taps.roi_boxes, taps.head_cls_features, taps.queries))
 
     def test_each_wanted_tap_alone_comes(self, detector: Detector, batch: Any) -> None:
         images, targets = batch
         rois = [torch.tensor([[8.0, 8, 40, 40]])] * 3
         for tap in sorted(detector.taps):
             _, taps = detector.train().training_step(images, targets, frozenset({tap}))
-            assert len(getattr(taps, tap)), tap
+            assert parts(getattr(taps, tap)), tap
             if tap not in STUDENT_ONLY:
-                assert len(getattr(detector.eval().observe(images, frozenset({tap}), rois), tap)), tap
+                assert parts(getattr(detector.eval().observe(images, frozenset({tap}), rois), tap)), tap
 
-    def test_anchors_are_ordered_row_by_row(self, detector: Detector, batch: Any) -> None:
-        taps = observed(detector, batch[0], [torch.zeros(1, 4)] * 3)
-        for stride, anchors in taps.anchors.items():
-            centers = ((anchors[:, :2] + anchors[:, 2:]) / 2).view(SIZE[0] // int(stride), SIZE[1] // int(stride), 2)
-            assert (centers[0, 1] - centers[0, 0]).tolist() == [int(stride), 0]
-            assert (centers[1, 0] - centers[0, 0]).tolist() == [0, int(stride)]
+    def test_the_student_taps_carry_gradients_and_a_teacher_takes_none(self, detector: Detector, batch: Any) -> None:
+        _, taps = detector.train().training_step(*batch, frozenset({"neck"}))
+        assert all(level.requires_grad for level in taps.neck.values())
+        with torch.no_grad():
+            taps = detector.eval().observe(batch[0], frozenset({"neck"}))
+        assert not any(level.requires_grad for level in taps.neck.values())
+
+    def test_background(self, which: tuple[str, str], detector: Detector, batch: Any) -> None:
+        """Softmax has K + 1 columns, background last; sigmoid has K."""
+        _, taps = detector.train().training_step(*batch, detector.taps)
+        logits = [taps.roi_logits] if which[1] == "faster_rcnn" else [*taps.head_logits.values()]
+        logits += taps.query_logits.values()
+        assert {tensor.shape[-1] for tensor in logits} == {tiny.K + (detector.background == "softmax")}
 
     def test_channels_and_shapes_leave_the_mode_as_it_was(self, detector: Detector) -> None:
         assert detector.train().channels(frozenset({"backbone", "neck"})) == {
@@ -130,170 +184,54 @@ class TestTaps:
         }
         assert all(module.training for module in detector.model.modules())
 
-    def test_an_anchor_that_is_its_object_is_positive_with_zero_deltas(self, detector: Detector, batch: Any) -> None:
-        images, _ = batch
-        anchors = detector.eval().observe(images[:1], frozenset({"anchors"})).anchors["8"]
-        row = 5 * (SIZE[1] // 8) + 4
-        targets = [{"boxes": anchors[row : row + 1], "labels": torch.tensor([2])}]
-        _, taps = detector.train().training_step(images[:1], targets, frozenset({"anchor_labels", "anchor_targets"}))
-        index = (SIZE[0] // 4) * (SIZE[1] // 4) + row
-        assert taps.anchor_labels[0, index] == (0 if detector.background == "softmax" else 2)
-        assert taps.anchor_targets[0, index].tolist() == pytest.approx([0, 0, 0, 0], abs=1e-6)
-        assert taps.anchor_labels[0, 0] == -1
-        assert set(taps.anchor_labels.unique().tolist()) <= {-2, -1, 0, 2}
-
 
 class TestPrediction:
-    def test_it_is_the_engines_own(self, detector: Detector, batch: Any) -> None:
+    def test_it_is_the_engines_own(self, which: tuple[str, str], detector: Detector, batch: Any) -> None:
+        """Of images of different sizes, too: boxes are in pixels of each."""
+        images = [batch[0][0], batch[0][1][:, :50, :70], batch[0][2]]
         detector.eval()
+        if which[1] == "retinanet":  # untrained, it scores all below what it keeps
+            torch.nn.init.zeros_(detector.model.head.classification_head.cls_logits.bias)
         with torch.no_grad():
-            found, native = detector.predict(batch[0]), detector.model(batch[0])
-        offset = 1 if detector.background == "softmax" else 0
-        for ours, theirs in zip(found, native, strict=True):
-            assert torch.equal(ours["boxes"], theirs["boxes"])
-            assert torch.equal(ours["scores"], theirs["scores"])
-            assert torch.equal(ours["labels"] + offset, theirs["labels"])
+            found, expected = detector.predict(images), native.PREDICTIONS[which[0]](detector, images)
+        for ours, theirs in zip(found, expected, strict=True):
+            count = len(theirs["scores"])  # transformers' RT-DETR stops at one a query
+            assert 0 < count <= len(ours["scores"])
+            assert all(torch.equal(ours[key][:count], theirs[key]) for key in ("boxes", "scores", "labels"))
             assert ((ours["labels"] >= 0) & (ours["labels"] < tiny.K)).all()
             assert (ours["scores"].diff() <= 0).all()
 
     def test_checkpoints_load_into_the_engines_plain_model(
-        self, detector: Detector, batch: Any, tmp_path: Path
+        self, which: tuple[str, str], detector: Detector, batch: Any, tmp_path: Path
     ) -> None:
         detector.train().training_step(*batch)  # so that the running statistics are not the initial ones
         save_weights(detector, tmp_path / "model.safetensors")
-        family = "faster_rcnn" if detector.background == "softmax" else "retinanet"
-        other = tiny.detector(family, seed=9)
+        other = tiny.detector(which[1], seed=9, engine=which[0])
         load_weights(other, tmp_path / "model.safetensors")
         with torch.no_grad():
             found, again = detector.eval().predict(batch[0]), other.eval().predict(batch[0])
         assert all(torch.equal(a[key], b[key]) for a, b in zip(found, again, strict=True) for key in a)
         other.model.load_state_dict(detector.model.state_dict(), strict=True)
 
-    def test_a_checkpoint_of_another_architecture_is_refused(self, detector: Detector, tmp_path: Path) -> None:
+    def test_a_checkpoint_of_another_architecture_is_refused(
+        self, which: tuple[str, str], detector: Detector, tmp_path: Path
+    ) -> None:
         save_weights(detector, tmp_path / "model.safetensors")
-        family = "faster_rcnn" if detector.background == "softmax" else "retinanet"
-        before = tiny.teacher(family)
-        with pytest.raises(UserError, match=r"model.safetensors: a checkpoint of another architecture: backbone\."):
-            load_weights(before, tmp_path / "model.safetensors")
+        wider = tiny.teacher(which[1], engine=which[0])
+        with pytest.raises(UserError, match=r"model.safetensors: a checkpoint of another architecture: .*backbone\."):
+            load_weights(wider, tmp_path / "model.safetensors")
 
-
-class TestTwoStage:
-    """Region proposals and the RoI head."""
-
-    @pytest.fixture
-    def detector(self) -> Detector:
-        return tiny.detector("faster_rcnn")
-
-    def test_rpn_taps_decode_to_the_engines_own_proposals(self, detector: Detector, batch: Any) -> None:
-        images, _ = batch
-        taps = observed(detector, images, [torch.zeros(1, 4)] * 3)
-        rpn = detector.model.rpn
-        kept = Recorder(detector.model, ["rpn"])
-        with kept, torch.no_grad():
-            detector.model(images)
-        proposals = kept.calls["rpn"][0].output[0]
-        anchors = torch.cat(list(taps.anchors.values()))
-        logits, deltas = (torch.cat(list(tap.values()), dim=1) for tap in (taps.rpn_logits, taps.rpn_deltas))
-        boxes = decode(deltas, anchors)
-        limit = boxes.new_tensor([SIZE[1], SIZE[0]]).repeat(2)
-        expected, _ = rpn.filter_proposals(
-            boxes, logits.flatten()[:, None], [SIZE] * 3, [len(level) for level in taps.anchors.values()]
-        )
-        for ours, theirs in zip(expected, proposals, strict=True):
-            torch.testing.assert_close(ours, theirs)
-            assert (ours <= limit).all()
-
-    def test_the_roi_head_at_given_boxes_is_the_native_one_to_the_bit(self, detector: Detector, batch: Any) -> None:
-        images, _ = batch
-        rois = [torch.tensor([[8.0, 8, 40, 40], [2, 30, 18, 60]]), torch.zeros(0, 4), torch.tensor([[50.0, 1, 90, 20]])]
-        taps = observed(detector, images, rois)
-        heads = detector.model.roi_heads
-        with torch.no_grad():
-            batch_, _ = detector.model.transform(images)
-            features = detector.model.backbone(batch_.tensors)
-            maps = heads.box_roi_pool(features, rois, batch_.image_sizes)
-            hidden = heads.box_head(maps)
-            logits, deltas = heads.box_predictor(hidden)
-        assert torch.equal(taps.roi_maps, maps)
-        assert torch.equal(taps.roi_features, hidden)
-        assert torch.equal(taps.roi_logits, torch.cat([logits[:, 1:], logits[:, :1]], dim=1))
-        assert torch.equal(taps.roi_deltas[:, 1], deltas[:, 8:12])
-
-    def test_roi_assignments_are_those_that_the_engine_trained_on(
-        self, detector: Detector, batch: Any, monkeypatch: pytest.MonkeyPatch
+    def test_its_trunk_is_that_of_a_detector_of_the_same_sizes(
+        self, detector: Detector, batch: Any, tmp_path: Path
     ) -> None:
-        heads = detector.model.roi_heads
-        select, seen = heads.select_training_samples, []
-        monkeypatch.setattr(heads, "select_training_samples", lambda *args: seen.append(select(*args)) or seen[-1])
-        _, taps = detector.train().training_step(*batch, detector.taps)
-        boxes, _, labels, targets = seen[0]
-        native = torch.cat(labels)
-        assert (native > 0).any()
-        assert all(torch.equal(a, b) for a, b in zip(taps.roi_boxes, boxes, strict=True))
-        assert torch.equal(taps.roi_labels, torch.where(native == 0, tiny.K, native - 1))
-        positive = native > 0
-        assert torch.equal(taps.roi_targets[positive], torch.cat(targets)[positive])
-
-    def test_anchor_assignments_are_those_that_the_engine_trained_on(
-        self, detector: Detector, batch: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        rpn, seen = detector.model.rpn, []
-        loss = rpn.compute_loss
-        monkeypatch.setattr(rpn, "compute_loss", lambda *args: seen.append(args) or loss(*args))
-        _, taps = detector.train().training_step(*batch, detector.taps)
-        labels, targets = (torch.stack(list(values)) for values in seen[0][2:])
-        assert torch.equal(taps.anchor_labels, labels.long() - 1)
-        positive = labels > 0
-        assert torch.equal(taps.anchor_targets[positive], targets[positive])
-
-
-class TestDense:
-    """A dense head with two towers, with and without normalisation in them."""
-
-    @pytest.fixture(params=[None, 4], ids=["plain", "group_norm"])
-    def detector(self, request: pytest.FixtureRequest) -> Detector:
-        return tiny.detector("retinanet", norm_groups=request.param)
-
-    def test_finishing_its_own_tower_features_gives_its_own_predictions(self, detector: Detector, batch: Any) -> None:
-        taps = observed(detector, batch[0], [])
-        with torch.no_grad():
-            logits, deltas = detector.finish_head(taps.head_cls_features, taps.head_box_features)
-        for stride in taps.neck:
-            assert torch.equal(logits[stride], taps.head_logits[stride])
-            assert torch.equal(deltas[stride], taps.head_deltas[stride])
-
-    def test_tower_features_are_before_their_activation(self, detector: Detector, batch: Any) -> None:
-        taps = observed(detector, batch[0], [])
-        assert all(
-            (features < 0).any() for features in (*taps.head_cls_features.values(), *taps.head_box_features.values())
-        )
-
-    def test_head_taps_decode_to_the_engines_own_boxes(self, detector: Detector, batch: Any) -> None:
-        taps = observed(detector, batch[0][:1], [])
-        with torch.no_grad():
-            torch.nn.init.constant_(detector.model.head.classification_head.cls_logits.bias, 0.0)
-            (found,) = detector.predict(batch[0][:1])
-        anchors = torch.cat(list(taps.anchors.values()))
-        boxes = decode(torch.cat(list(taps.head_deltas.values()), dim=1)[0], anchors)
-        boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([SIZE[1], SIZE[0]]).repeat(2))
-        distances = (found["boxes"][:, None] - boxes).abs().amax(-1).amin(1)
-        assert len(found["boxes"]) > 0
-        assert distances.max() < 1e-3
-
-    def test_anchor_assignments_are_those_that_the_engine_trained_on(
-        self, detector: Detector, batch: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        images, targets = batch
-        head, seen = detector.model.head, []
-        loss = head.compute_loss
-        monkeypatch.setattr(head, "compute_loss", lambda *args: seen.append(args[3]) or loss(*args))
-        _, taps = detector.train().training_step(images, targets, detector.taps)
-        matched = torch.stack(seen[0])
-        expected = matched.clone()
-        for i, target in enumerate(targets):
-            expected[i][matched[i] >= 0] = target["labels"][matched[i][matched[i] >= 0]]
-        assert torch.equal(taps.anchor_labels, expected)
-        assert (matched >= 0).any()
+        """Backbone and neck go from any engine and family to any other, running statistics with them."""
+        for engine, family in tiny.SIZES:
+            other = tiny.detector(family, seed=9, engine=engine)
+            other.train().training_step(*batch)
+            save_weights(other, tmp_path / "model.safetensors")
+            load_trunk(detector, tmp_path / "model.safetensors")
+            necks = [each.eval().observe(batch[0], frozenset({"neck"})).neck for each in (detector, other)]
+            assert all(torch.equal(necks[0][stride], necks[1][stride]) for stride in necks[1]), family
 
 
 def test_a_path_that_does_not_exist_fails_at_once_with_the_near_name() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -16,11 +18,21 @@ from detdistill.params import DistilledRun, Recipe
 
 K = 3
 SIZE = 64
-SIZES: dict[str, dict[str, Any]] = {
-    "faster_rcnn": {
-        "family": "faster_rcnn",
-        "widths": [8, 16],
-        "neck_channels": 8,
+TRUNK = {"widths": [8, 16], "neck_channels": 8}
+TRANSFORMER = {
+    "hidden": 32,
+    "heads": 4,
+    "feedforward": 32,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "points": 2,
+    "queries": 6,
+    "detections": 12,
+}
+# engine, family -> sizes; the first engine of a family is the one that tests of methods use
+SIZES: dict[tuple[str, str], dict[str, Any]] = {
+    ("torchvision", "faster_rcnn"): {
+        **TRUNK,
         "anchors": [[12.0], [22.0]],
         "rpn_batch": 16,
         "rpn_pre_nms": 40,
@@ -29,13 +41,9 @@ SIZES: dict[str, dict[str, Any]] = {
         "roi_size": 3,
         "hidden": 16,
     },
-    "retinanet": {
-        "family": "retinanet",
-        "widths": [8, 16],
-        "neck_channels": 8,
-        "anchors": [[12.0], [22.0]],
-        "candidates": 20,
-    },
+    ("torchvision", "retinanet"): {**TRUNK, "anchors": [[12.0], [22.0]], "candidates": 20},
+    ("transformers", "rt_detr"): {**TRUNK, **TRANSFORMER, "denoising": 4},
+    ("transformers", "deformable_detr"): {**TRUNK, **TRANSFORMER},
 }
 TEACHER = {"widths": [16, 32], "neck_channels": 12}
 
@@ -53,18 +61,28 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 NEEDS_RPN = {"chen", "mimic", "dkd"}
 NEEDS_DENSE_HEAD = {"crosskd"}
-CASES = [
-    (family, method)
-    for family in SIZES
-    for method in METHODS
-    if method not in (NEEDS_RPN if family == "retinanet" else NEEDS_DENSE_HEAD)
-]
+LACKS = {"faster_rcnn": NEEDS_DENSE_HEAD, "retinanet": NEEDS_RPN, "rt_detr": NEEDS_RPN | NEEDS_DENSE_HEAD}
+"""family -> the methods that it has not the taps for"""
+CASES = [(family, method) for family, lacking in LACKS.items() for method in METHODS if method not in lacking]
 
 
-def detector(family: str, seed: int = 0, num_classes: int = K, **changes: Any) -> Detector:
+def require(engine: str) -> None:
+    """Skip the test where the engine is not installed."""
+    if importlib.util.find_spec(engine) is None:
+        pytest.skip(f"the engine {engine} is not installed")
+
+
+def engine_of(family: str) -> str:
+    return next(engine for engine, own in SIZES if own == family)
+
+
+def detector(family: str, seed: int = 0, num_classes: int = K, engine: str | None = None, **changes: Any) -> Detector:
     """An untrained detector of 64 x 64 images, with `changes` to its sizes."""
+    engine = engine or engine_of(family)
+    require(engine)
     torch.manual_seed(seed)
-    return build_detector("torchvision", {**SIZES[family], **changes}, num_classes, "student.yaml")
+    sizes = {"family": family, **SIZES[engine, family], **changes}
+    return build_detector(engine, sizes, num_classes, "student.yaml")
 
 
 def teacher(family: str, **changes: Any) -> Detector:
@@ -91,7 +109,7 @@ def distillation(
     other: Detector | None = None,
 ) -> Distillation:
     """The student of a recipe, as the command line builds it."""
-    run = DistilledRun(pair=family, engine="torchvision", recipe="tried", code=code)
+    run = DistilledRun(pair=family, engine=engine_of(family), recipe="tried", code=code)
     own, other = student or detector(family), other or teacher(family)
     return build_distillation(Recipe(methods=methods), run, own, other, "params/tiny/tried.yaml")
 

@@ -14,15 +14,64 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_convert
+from transformers import PreTrainedConfig
 
 from detdistill.detectors.base import Detections, Detector, Queries, Taps, Target
 from detdistill.detectors.recorder import Call, Recorder
-from detdistill.detectors.resnet_fpn import KeepSize, ResNetFPN
+from detdistill.detectors.resnet_fpn import KeepSize, Positive, ResNetFPN, ResNetFPNParams
 from detdistill.errors import UserError
 
 TRUNK = frozenset({"backbone", "neck"})
 DECODER = frozenset({"memory", "initial_queries", "queries", "query_logits", "query_boxes"})
 Matches = Sequence[tuple[Tensor, Tensor]]
+
+
+class SetPredictionParams(ResNetFPNParams):
+    """Sizes that both families have. Defaults are the published ones."""
+
+    family: str
+    hidden: Positive = 256
+    """D."""
+    heads: Positive = 8
+    feedforward: Positive = 1024
+    encoder_layers: Positive
+    decoder_layers: Positive = 6
+    points: Positive = 4
+    """Samples of a head and level in deformable attention."""
+    queries: Positive = 300
+    detections: Positive = 100
+
+    def config(self, num_classes: int) -> PreTrainedConfig:
+        """The engine's configuration for the model of these sizes."""
+        raise NotImplementedError
+
+    def shared(self, num_classes: int) -> dict[str, Any]:
+        """What the engine's configurations call the sizes that both families have."""
+        levels, channels = len(self.widths), self.neck_channels
+        return {
+            # The engine wants a backbone to begin with; the smallest, for Trunk takes its place.
+            "backbone_config": {
+                "model_type": "resnet",
+                "embedding_size": channels,
+                "hidden_sizes": [channels] * levels,
+                "depths": [1] * levels,
+                "layer_type": "basic",
+                "out_indices": list(range(1, levels + 1)),
+            },
+            "num_labels": num_classes,
+            "d_model": self.hidden,
+            "num_feature_levels": levels,
+            "num_queries": self.queries,
+            "encoder_layers": self.encoder_layers,
+            "encoder_ffn_dim": self.feedforward,
+            "encoder_attention_heads": self.heads,
+            "decoder_layers": self.decoder_layers,
+            "decoder_ffn_dim": self.feedforward,
+            "decoder_attention_heads": self.heads,
+            "decoder_n_points": self.points,
+            "auxiliary_loss": True,
+            "disable_custom_kernels": True,
+        }
 
 
 class Trunk(ResNetFPN):
@@ -75,7 +124,7 @@ class SetPredictionDetector(Detector):
     def training_step(
         self, images: Sequence[Tensor], targets: Sequence[Target], wanted: frozenset[str] = frozenset()
     ) -> tuple[dict[str, Tensor], Taps]:
-        batch = self.transform(list(images))[0]
+        batch = self._batch(images)
         labels = self._labels(targets, self._extents(batch.tensors.shape[-2:], batch.image_sizes))
         with self._recorder(wanted) as recorder:
             outputs = self._diverged_or(lambda: self.model(batch.tensors, pixel_mask=pixel_mask(batch), labels=labels))
@@ -84,14 +133,14 @@ class SetPredictionDetector(Detector):
     def observe(
         self, images: Sequence[Tensor], wanted: frozenset[str], roi_boxes: Sequence[Tensor] | None = None
     ) -> Taps:
-        batch = self.transform(list(images))[0]
+        batch = self._batch(images)
         part = self.model.model if wanted & DECODER else self.model.model.backbone
         with self._recorder(wanted) as recorder:
             part(batch.tensors, pixel_mask=pixel_mask(batch))
         return self._taps(recorder.calls, wanted, batch)
 
     def predict(self, images: Sequence[Tensor]) -> list[Detections]:
-        batch = self.transform(list(images))[0]
+        batch = self._batch(images)
         outputs = self.model(batch.tensors, pixel_mask=pixel_mask(batch))
         extents = self._extents(batch.tensors.shape[-2:], batch.image_sizes).to(outputs.logits.device)
         boxes = box_convert(outputs.pred_boxes, "cxcywh", "xyxy") * extents
@@ -113,6 +162,10 @@ class SetPredictionDetector(Detector):
         )
         criterion = self._criterion(Given(matches)).to(last["logits"].device)
         return self._weighted(criterion({**last, "auxiliary_outputs": earlier}, labels))
+
+    def _batch(self, images: Sequence[Tensor]) -> ImageList:
+        """The images normalised, in one padded tensor, with their own sizes."""
+        return self.transform(list(images))[0]
 
     @abstractmethod
     def _criterion(self, matcher: nn.Module) -> nn.Module:
@@ -184,7 +237,7 @@ class SetPredictionDetector(Detector):
         ]
 
     def _diverged_or(self, forward: Any) -> Any:
-        """What `forward` returns; its error about impossible boxes told as what it is when the weights are not finite."""
+        """What `forward` returns; when it stumbles over boxes that are not finite, it says that training diverged."""
         try:
             return forward()
         except ValueError as error:
