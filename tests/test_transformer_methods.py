@@ -386,6 +386,13 @@ def test_a_transformer_pair_has_not_what_a_convolutional_method_needs(name: str)
     assert re.search(rf"methods.{name}: the student RTDetrDetector has no (head|rpn|roi|anchor)", message)
 
 
+@pytest.mark.parametrize("name", ["fitnets", "pkd"])
+def test_methods_of_feature_maps_work_unchanged(name: str) -> None:
+    built = distillation("rt_detr", {name: tiny.METHODS[name]}, other=teacher("rt_detr", neck_channels=12)).train()
+    torch.stack(list(built(*tiny.batch()).values())).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in built.methods.parameters())
+
+
 def test_queries_with_and_without_learned_positions_are_not_shared() -> None:
     other = teacher("deformable_detr")
     message = refused("rt_detr", {"kd_detr": METHODS["kd_detr"]}, other=other)
