@@ -16,6 +16,8 @@ from detdistill.distill.cnn.neck.cwd import channel_loss
 from detdistill.distill.cnn.neck.mgd import generator, masked_generation_loss
 from detdistill.distill.cnn.neck.pkd import pearson_loss
 from detdistill.distill.cnn.rpn_roi.dkd import decoupled_kl
+from detdistill.distill.transformer.query.kd_detr import query_loss
+from detdistill.distill.transformer.query_pairs import Predictions
 
 SHARED = os.environ.get("DETDISTILL_SHARED")
 pytestmark = pytest.mark.skipif(
@@ -33,7 +35,7 @@ class Oracle:
     def input(self, name: str) -> Tensor:
         tensor = torch.from_numpy(self.values[f"in/{name}"])
         tensor = tensor.double() if tensor.is_floating_point() else tensor
-        return tensor.requires_grad_(name.startswith("student"))
+        return tensor.requires_grad_("student" in name)
 
     def hyper(self, case: str, name: str) -> float:
         return float(self.values[f"{case}/hp/{name}"])
@@ -117,3 +119,28 @@ def test_dkd(case: str) -> None:
         assert value.item() == pytest.approx(float(oracle.values[f"{case}/out64/{term}"]), rel=1e-5)
         expected = torch.from_numpy(oracle.values[f"{case}/grad/{term}/student_logits"]).double()
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("case", ["default", "t4"])
+def test_kd_detr(case: str) -> None:
+    oracle = Oracle("kd_detr")
+    students = {
+        f"{group}_student_{kind}": oracle.input(f"{group}_student_{kind}")
+        for group in ("random", "shared")
+        for kind in ("logits", "boxes")
+    }
+    total = torch.zeros((), dtype=torch.float64)
+    for group in ("random", "shared"):
+        taught = Predictions(oracle.input(f"{group}_teacher_logits"), oracle.input(f"{group}_teacher_boxes"))
+        layers = [
+            query_loss(Predictions(logits, boxes), taught, oracle.hyper(case, "T"))
+            for logits, boxes in zip(
+                students[f"{group}_student_logits"], students[f"{group}_student_boxes"], strict=True
+            )
+        ]
+        for part, term in {"classes": "cls", "boxes": "l1", "giou": "giou"}.items():
+            value = torch.stack([layer[part] for layer in layers]).sum()
+            for name, each in {term: value, f"last_layer_{term}": layers[-1][part]}.items():
+                assert each.item() == pytest.approx(float(oracle.values[f"{case}/out64/{group}_{name}"]), rel=1e-5)
+            total = total + oracle.hyper(case, f"weight_{term}") * value
+    oracle.check(case, "total", total, **students)

@@ -173,6 +173,10 @@ class Detector(nn.Module, ABC):
         """`count` queries an image that no training chose, drawn from the default generator (KD-DETR's random ones)."""
         raise UserError(f"{type(self).__name__} has no decoder that could be run at random queries")
 
+    def pixel_boxes(self, taps: Taps, layer: str) -> Tensor:
+        """`query_boxes` of one decoder layer as (N, Q, 4) xyxy pixels of the image as the detector was given it."""
+        raise UserError(f"{type(self).__name__} has no queries that predict boxes")
+
     def match(self, taps: Taps, targets: Sequence[Target], layer: str) -> list[tuple[Tensor, Tensor]]:
         """The engine's own Hungarian assignment of one decoder layer's predictions.
 
@@ -220,7 +224,9 @@ class Detector(nn.Module, ABC):
     def channels(self, wanted: frozenset[str]) -> dict[str, dict[str, int]]:
         """Channel counts of the wanted feature taps, tap -> stride -> C."""
         return {
-            tap: {stride: shape[1] for stride, shape in levels.items()} for tap, levels in self.shapes(wanted).items()
+            # In 256 x 256 pixels there are more locations than any detector chooses queries from.
+            tap: {stride: shape[1] for stride, shape in levels.items()}
+            for tap, levels in self.shapes(wanted, (256, 256)).items()
         }
 
 

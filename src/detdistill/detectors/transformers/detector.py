@@ -151,6 +151,10 @@ class SetPredictionDetector(Detector):
             {"boxes": boxes[i, queries[i]], "scores": scores[i], "labels": labels[i]} for i in range(len(batch.tensors))
         ]
 
+    def pixel_boxes(self, taps: Taps, layer: str) -> Tensor:
+        boxes = taps.query_boxes[layer]
+        return box_convert(boxes, "cxcywh", "xyxy") * self._extents(taps.image_size, taps.image_sizes).to(boxes)
+
     def match(self, taps: Taps, targets: Sequence[Target], layer: str) -> list[tuple[Tensor, Tensor]]:
         labels = self._labels(targets, self._extents(taps.image_size, taps.image_sizes))
         return self._matcher()({"logits": taps.query_logits[layer], "pred_boxes": taps.query_boxes[layer]}, labels)

@@ -1,0 +1,1 @@
+"""Methods for transformer detectors, by the level whose tensors they act on."""
