@@ -5,8 +5,8 @@ L = w * sum over levels and l of mean (M_l T - M_l phi(S))^2,  M_l = m_l / max m
 m_l at a pixel = max(0.01, sum_i q_i cos(query_i, T)),  q_i = best class score of query i * its best IoU with an object
 T, S: memory of teacher and student, queries: what the teacher's layer l returns. Without objects, q_i is the score.
 The release (BIVLab-USTC/DETRDistill) has w = 1, no phi, the neck's maps for S and T and the 100 best of all pairs of
-query and class; here, as the paper's figure has it, the encoder's memory, and every query with its best class. phi is
-a 1x1 convolution where the widths differ. The paper combines score and IoU by powers, the release by the product.
+query and class; here the encoder's memory, and every query with its best class. phi is
+a 1x1 convolution where the widths differ. Score and IoU are multiplied, as in the release.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ L = sum_ij v_j [ w_c * sum_k BCE(z_i, s(t_j)) + w_b * |b_i - b_j|_1 + w_g * (1 -
 z, b_i: logits and boxes (cxcywh in 0..1) of the student, t, b_j of the teacher, s the sigmoid. The matching of all
 student with all teacher queries of an image has the least sum of the bracket, so cost and loss are one formula.
 Foreground are the teacher's predictions that the engine's own matching with the ground truth gives an object in that
-layer (v_j = 1), negatives all others (v_j = v). The paper distils the boxes alone of negatives; its release, of which
-this is the formula (BIVLab-USTC/DETRDistill), makes no difference between them and the foreground: v = 1.
+layer (v_j = 1), negatives all others (v_j = v). The release, of which this is
+the formula (BIVLab-USTC/DETRDistill), makes no difference between them and the foreground: v = 1.
 Sigmoid detectors have no background class, so classes are compared by binary cross-entropy with the teacher's scores as
 soft targets, as in the release: it keeps low scores low and needs no temperature. It is at its least, not 0, where
 student and teacher agree. Layers are paired from the last backwards; the paper's two detectors have equally many.
