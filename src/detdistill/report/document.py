@@ -33,6 +33,7 @@ def document(
         "abstract": prose.abstract(summary, names, manifest),
         "review": review,
         "beginnings": prose.beginnings(study, names),
+        "across": prose.across(study, names),
         "findings": [prose.findings(summary["pairs"][pair], pair, names) for pair in pairs],
         "flatness": [prose.flatness(summary, pair, names) for pair in pairs],
         "flat_share": numbers.percent(prose.FLAT_SHARE),
@@ -41,7 +42,7 @@ def document(
         "detections": {"images": IMAGES, "score": f"{SCORE:g}", "iou": f"{IOU:g}"},
         "tables": {
             "splits": asdict(setup_tables.splits(manifest)),
-            "detectors": asdict(setup_tables.detectors(study, names)),
+            "detectors": [asdict(table) for table in setup_tables.detectors(study, names)],
             "training": asdict(setup_tables.training(study, names)),
             "methods": asdict(setup_tables.methods(summary, names, literature, citations)),
             "results": asdict(tables.results(summary, names)),

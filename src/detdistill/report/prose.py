@@ -8,6 +8,7 @@ from detdistill.params import Pair, Study
 from detdistill.report import numbers, statistics, taxonomy
 from detdistill.report.choice import best_recipe
 from detdistill.report.names import Names
+from detdistill.report.statistics import Stat
 from detdistill.report.summary import PairSummary, Summary, distilled
 
 # A plain student counts as converged when the longer schedule gains less than this share of the gap to its teacher.
@@ -78,7 +79,7 @@ def best(content: PairSummary, pair: str, names: Names) -> str:
     if time["mean"] is not None:
         sentence += f" and {numbers.gain(time)} against a plain student that trained longer"
         if steps["mean"] is not None and steps["mean"] > 0 >= time["mean"]:
-            sentence += ", so the longer schedule buys as much as the teacher does"
+            sentence += ", so on average the longer schedule buys at least as much as the teacher does"
     return sentence + "."
 
 
@@ -86,9 +87,10 @@ def _trust(summary: Summary) -> str:
     n = len(summary["seeds"])
     if n < 2:
         return "One seed allows no interval, so no verdict is given."
+    wide = f"With {n} seeds a 95 % interval reaches {statistics.t_quantile(n):.1f} standard errors to each side:"
     if all(row["verdict"] == "inconclusive" for row in summary["levels"]):
-        return f"With {n} seeds this is what cannot be told apart from chance, not proof that nothing is gained."
-    return f"Intervals are 95 % and paired by seed; with {n} seeds, inconclusive means not shown, not absent."
+        return f"{wide} no gain or loss above can be told from chance, which is not proof that there is none."
+    return f"{wide} what stays inconclusive is not shown, which is not proof that it is absent."
 
 
 def findings(content: PairSummary, pair: str, names: Names) -> str:
@@ -150,17 +152,24 @@ def flatness(summary: Summary, pair: str, names: Names) -> str:
         f"{numbers.gain(flat['difference'])}{shared}."
     )
     teacher, plain = summary["pairs"][pair]["teacher"]["AP50"]["mean"], flat["plain_AP50"]["mean"]
-    if teacher is None or plain is None or teacher <= plain:
+    if teacher is None or plain is None:
         return start
-    share = difference / (teacher - plain)
-    if share < FLAT_SHARE:
-        end = "Its curve is flat for our purpose: a gain from distillation is not mere acceleration."
-    else:
-        end = (
-            "Its curve still rises, so part of a gain at equal steps may be acceleration: read the gain at equal core "
-            "time."
-        )
-    return f"{start} On average that is {numbers.percent(share)} of the gap to the teacher. {end}"
+    if teacher <= plain:
+        return f"{start} The teacher is not above the plain student, so there is no gap to measure that by."
+    gap = teacher - plain
+    share = f"{start} On average that is {numbers.percent(difference / gap)} of the gap to the teacher."
+    return f"{share} {_flat(flat['difference'], FLAT_SHARE * gap)}"
+
+
+def _flat(difference: Stat, limit: float) -> str:
+    """What a longer schedule's difference says, and whether its interval lies on one side of the limit."""
+    mean, low, high = difference["mean"], difference["low"], difference["high"]
+    if mean is not None and mean >= limit:
+        sure = "Its curve still rises" if low is not None and low >= limit else "So its curve seems to rise still"
+        return f"{sure}, and part of a gain at equal steps may be acceleration: read the gain at equal core time."
+    if high is not None and high < limit:
+        return "Its curve is flat for our purpose: a gain from distillation is not mere acceleration."
+    return "So its curve seems flat, but the seeds do not exclude a rise: a gain at equal steps may be acceleration."
 
 
 def beginnings(study: Study, names: Names) -> str:
@@ -178,6 +187,15 @@ def beginnings(study: Study, names: Names) -> str:
             ),
         ]
     )
+
+
+def across(study: Study, names: Names) -> str:
+    """Which recipes learn from another pair's teacher; empty when none does."""
+    told = [names.recipe(run.pair, run.recipe) + f" ({names.pair(run.pair)})" for run in study.across]
+    if not told:
+        return ""
+    learns, gap = ("learns", "its gap is the one") if len(told) == 1 else ("learn", "their gaps are those")
+    return f"Across families, {numbers.listing(told)} {learns} from another pair's teacher; {gap} to that teacher."
 
 
 def _beginning(study: Study, pair: Pair, names: Names) -> str | None:

@@ -14,14 +14,14 @@ from detdistill.report.summary import PairSummary, RunStats, Summary
 _MARKERS = "osD^v"
 _MODEL = ("Parameters (k)", "MFLOP", "Latency (ms)")
 _LABEL_SIZE = 6.5
+# More pairs than this, and the models get a row of their own.
+PAIRS_BESIDE = 2
 
 
 def draw(summary: Summary, names: Names) -> Figure:
     """First the students of each pair by the core time of their training, then all models by what they cost to run."""
     pairs = summary["pairs"]
-    figure = Figure(figsize=(FULL_WIDTH, 2.75), layout="constrained")
-    panels = figure.subplots(1, len(pairs) + 3, width_ratios=[2.1] * len(pairs) + [1, 1, 1])
-    training, model = panels[: len(pairs)], panels[len(pairs) :]
+    figure, training, model = _panels(len(pairs))
     for axes, marker, pair in zip(training, _MARKERS, pairs, strict=False):
         _training(axes, pair, pairs[pair], marker, names)
         axes.set_title(names.pair(pair), fontweight="bold")
@@ -42,6 +42,17 @@ def draw(summary: Summary, names: Names) -> Figure:
     handles = _legend(summary, names)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.1, columnspacing=0.9)
     return figure
+
+
+def _panels(pairs: int) -> tuple[Figure, list[Axes], list[Axes]]:
+    """All panels in one row, or a row of the pairs above one of the models where that leaves too little room."""
+    if pairs <= PAIRS_BESIDE:
+        figure = Figure(figsize=(FULL_WIDTH, 2.75), layout="constrained")
+        panels = list(figure.subplots(1, pairs + len(_MODEL), width_ratios=[2.1] * pairs + [1] * len(_MODEL)))
+        return figure, panels[:pairs], panels[pairs:]
+    figure = Figure(figsize=(FULL_WIDTH, 4.9), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=[2.6, 2.0])
+    return figure, list(upper.subplots(1, pairs)), list(lower.subplots(1, len(_MODEL)))
 
 
 def _training(axes: Axes, pair: str, content: PairSummary, marker: str, names: Names) -> None:

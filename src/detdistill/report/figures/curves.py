@@ -50,7 +50,8 @@ def _panel(axes: Axes, summary: Summary, pair: str, names: Names) -> None:
     axes.set_title(names.pair(pair), fontweight="bold")
     axes.set(xlabel="Training steps", xlim=(0, None), ylim=(0, None))
     light_grid(axes, "y")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, handlelength=2.4, columnspacing=1.2)
+    columns = 3 if len(summary["pairs"]) < 3 else 2
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=columns, handlelength=2.4, columnspacing=1.2)
 
 
 def _curve(study: str, pair: str, recipe: str, run: RunStats) -> dict[int, list[float]]:
