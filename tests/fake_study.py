@@ -17,7 +17,7 @@ from detdistill.data.prepared import digest_of
 
 STUDY = "fake"
 CLASSES = [str(digit) for digit in range(10)]
-SIZE = 96
+WIDTH, HEIGHT = 128, 96
 STEPS = 2000
 BATCH = 8
 
@@ -56,6 +56,15 @@ RECIPES: dict[str, dict[str, tuple[dict[str, dict[str, float]], str, float, floa
 ACROSS: dict[str, dict[str, tuple[str, dict[str, dict[str, float]], str, float, float]]] = {
     "rt_detr": {"pkd_cnn": ("faster_rcnn", {"pkd": {"weight": 6.0}}, "cnn/neck/pkd.py", 0.036, 1.22)},
     "retinanet": {"fitnets_detr": ("rt_detr", {"fitnets": {}}, "cnn/backbone/fitnets.py", 0.009, 1.51)},
+}
+# What the manifest says of boxes that the raw data have wrong.
+FAULTS: dict[str, Any] = {
+    "dropped": 1,
+    "clipped": 1,
+    "faults": [
+        {"image": "train-00007.png", "box": [3.0, 4.0, 0.0, 9.0], "reason": "no width", "done": "dropped"},
+        {"image": "train-00011.png", "box": [90.0, 8.0, 20.0, 20.0], "reason": "outside the image", "done": "clipped"},
+    ],
 }
 # In the code, but in no recipe.
 UNUSED = ("cnn/neck/cwd.py", "cnn/neck/mgd.py", "cnn/rpn_roi/dkd.py")
@@ -151,11 +160,11 @@ def _data(root: Path, draw: random.Random) -> dict[str, Any]:
     for index in range(8):
         name = f"val-{index:05d}.png"
         coarse = noise.integers(40, 215, (6, 6, 3), dtype=np.uint8)
-        picture = Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-        records.append({"id": index + 1, "file_name": name, "width": SIZE, "height": SIZE, "sha256": "0" * 64})
+        picture = Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+        records.append({"id": index + 1, "file_name": name, "width": WIDTH, "height": HEIGHT, "sha256": "0" * 64})
         for _ in range(draw.randint(4, 6)):
-            side, x, y = draw.randint(16, 34), draw.randint(0, 60), draw.randint(0, 60)
-            label = draw.randrange(10)
+            side, x, y = draw.randint(16, 34), draw.randint(0, WIDTH - 36), draw.randint(0, HEIGHT - 36)
+            label = draw.randrange(len(CLASSES))
             shade = tuple(draw.randint(0, 255) for _ in range(3))
             ImageDraw.Draw(picture).text((x + side / 4, y), CLASSES[label], fill=shade, font_size=side)
             box = {"bbox": [float(x), float(y), float(side), float(side)], "area": float(side * side)}
@@ -171,7 +180,8 @@ def _data(root: Path, draw: random.Random) -> dict[str, Any]:
             "sha256": "0" * 64,
             "images": count,
             "boxes": count * 7 // 2,
-            "boxes_per_class": [count * 7 // 20] * 10,
+            "boxes_per_class": [count * 7 // (2 * len(CLASSES))] * len(CLASSES),
+            **(FAULTS if split == "train" else {}),
         }
         for split, count in (("train", 4000), ("val", 500), ("test", 500))
     }
@@ -218,7 +228,7 @@ def _run(
         "engine": ENGINES[pair],
         "parameters": 1_104_210 if big else 64_310,
         "flops": 412_000_000 if big else 31_500_000,
-        "image_size": [SIZE, SIZE],
+        "image_size": [HEIGHT, WIDTH],
         "checkpoint_bytes": 4_430_000 if big else 270_000,
         "val": _split(ap50 + 0.004, draw),
         "test": split,
@@ -255,7 +265,7 @@ def _detections(image: dict[str, Any], val: dict[str, Any], draw: random.Random,
         x, y, width, height = (value + draw.gauss(0, 1.5) for value in box["bbox"])
         found["boxes"].append([x, y, x + width, y + height])
         found["scores"].append(draw.uniform(0.4, 0.99))
-        found["labels"].append(box["category_id"] - 1 if draw.random() < 0.85 else draw.randrange(10))
+        found["labels"].append(box["category_id"] - 1 if draw.random() < 0.85 else draw.randrange(len(CLASSES)))
     return {"image_id": image["id"], "file_name": image["file_name"], **found}
 
 

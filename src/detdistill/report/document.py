@@ -6,7 +6,7 @@ from typing import Any
 
 from detdistill.data.manifest import Manifest
 from detdistill.params import Study
-from detdistill.report import limitations, numbers, prose, setup_tables, tables
+from detdistill.report import limitations, numbers, prose, setup_prose, setup_tables, tables
 from detdistill.report.choice import best_recipe
 from detdistill.report.citations import Citations
 from detdistill.report.figures.dag import counts
@@ -32,8 +32,7 @@ def document(
         "date": _date(provenance),
         "abstract": prose.abstract(summary, names, manifest),
         "review": review,
-        "beginnings": prose.beginnings(study, names),
-        "across": prose.across(study, names),
+        "setup": setup_prose.setup(study, manifest, names),
         "findings": [prose.findings(summary["pairs"][pair], pair, names) for pair in pairs],
         "flatness": [prose.flatness(summary, pair, names) for pair in pairs],
         "flat_share": numbers.percent(prose.FLAT_SHARE),

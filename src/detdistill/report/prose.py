@@ -1,10 +1,7 @@
 """The sentences of the report, chosen and filled by the numbers: they say as plainly when nothing was gained."""
 
-from pathlib import Path
-
 from detdistill import paths
 from detdistill.data.manifest import Manifest
-from detdistill.params import Pair, Study
 from detdistill.report import numbers, statistics, taxonomy
 from detdistill.report.choice import best_recipe
 from detdistill.report.names import Names
@@ -53,7 +50,7 @@ def verdicts(content: PairSummary, pair: str, names: Names) -> str:
         for verdict in ("helps", "hurts", "inconclusive")
     }
     if not named["helps"] and not named["hurts"]:
-        return "no recipe is shown to help or to hurt, since every interval of a gain includes zero"
+        return "no recipe is shown to help or to hurt, since every interval of a gain at equal steps includes zero"
     parts = [
         f"{numbers.listing(named[verdict])} {verdict if len(named[verdict]) == 1 else verdict[:-1]}"
         for verdict in ("helps", "hurts")
@@ -89,7 +86,7 @@ def _trust(summary: Summary) -> str:
         return "One seed allows no interval, so no verdict is given."
     wide = f"With {n} seeds a 95 % interval reaches {statistics.t_quantile(n):.1f} standard errors to each side:"
     if all(row["verdict"] == "inconclusive" for row in summary["levels"]):
-        return f"{wide} no gain or loss above can be told from chance, which is not proof that there is none."
+        return f"{wide} no gain at equal steps can be told from chance, which is not proof that there is none."
     return f"{wide} what stays inconclusive is not shown, which is not proof that it is absent."
 
 
@@ -170,51 +167,6 @@ def _flat(difference: Stat, limit: float) -> str:
     if high is not None and high < limit:
         return "Its curve is flat for our purpose: a gain from distillation is not mere acceleration."
     return "So its curve seems flat, but the seeds do not exclude a rise: a gain at equal steps may be acceleration."
-
-
-def beginnings(study: Study, names: Names) -> str:
-    """What the teacher and the students of every pair begin with."""
-    shared = "All students of a pair, distilled or not, share one start, which is trained without a teacher."
-    others = [_beginning(study, pair, names) for pair in study.pairs]
-    if not any(others):
-        return f"{shared} Teachers and starts are trained from nothing."
-    return " ".join(
-        [
-            shared,
-            *(
-                each or f"{names.pair(pair.pair)} begins from nothing."
-                for pair, each in zip(study.pairs, others, strict=True)
-            ),
-        ]
-    )
-
-
-def across(study: Study, names: Names) -> str:
-    """Which recipes learn from another pair's teacher; empty when none does."""
-    told = [names.recipe(run.pair, run.recipe) + f" ({names.pair(run.pair)})" for run in study.across]
-    if not told:
-        return ""
-    learns, gap = ("learns", "its gap is the one") if len(told) == 1 else ("learn", "their gaps are those")
-    return f"Across families, {numbers.listing(told)} {learns} from another pair's teacher; {gap} to that teacher."
-
-
-def _beginning(study: Study, pair: Pair, names: Names) -> str | None:
-    parts = [
-        f"the {what} begins with {origin}"
-        for what, file in (("teacher", pair.teacher_from), ("start", pair.student_from))
-        if (origin := _origin(study, file, names)) is not None
-    ]
-    return f"{names.pair(pair.pair)}: {numbers.listing(parts)}." if parts else None
-
-
-def _origin(study: Study, file: str, names: Names) -> str | None:
-    """Whose backbone and neck a training begins with, or None when it begins with the data alone."""
-    for pair in study.pairs:
-        if Path(file) == paths.teacher(study.study, pair.pair):
-            return f"backbone and neck of the {names.pair(pair.pair)} teacher"
-        if Path(file) == paths.start(study.study, pair.pair):
-            return f"backbone and neck of the {names.pair(pair.pair)} start"
-    return None
 
 
 def _sentence(text: str) -> str:

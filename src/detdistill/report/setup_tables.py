@@ -14,6 +14,7 @@ from detdistill.report.provenance import Cost, Provenance
 from detdistill.report.summary import Summary, distilled
 from detdistill.report.tables import Group, Table
 
+_SPLITS = ("train", "val", "test")
 _TRAINING = (
     "steps",
     "batch",
@@ -31,7 +32,7 @@ _TRAINING = (
 def splits(manifest: Manifest) -> Table:
     """Images and boxes of every split, and the range over its classes."""
     rows = []
-    for name, split in manifest.splits.items():
+    for name, split in sorted(manifest.splits.items(), key=lambda each: _SPLITS.index(each[0])):
         low, high = min(split.boxes_per_class), max(split.boxes_per_class)
         per_class = numbers.count(low) if low == high else f"{numbers.count(low)} to {numbers.count(high)}"
         per_image = f"{split.boxes / split.images:.2f}" if split.images else numbers.NONE
@@ -80,6 +81,8 @@ def _value(value: Any) -> str:
     """A YAML value in print: lists without brackets, a dash for an absent key."""
     if value is None:
         return numbers.NONE
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(_value(each) for each in value)
     if isinstance(value, dict):
