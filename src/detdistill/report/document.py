@@ -10,7 +10,7 @@ from detdistill.report import limitations, numbers, prose, setup_prose, setup_ta
 from detdistill.report.choice import best_recipe
 from detdistill.report.citations import Citations
 from detdistill.report.figures.dag import counts
-from detdistill.report.figures.detections import IMAGES, IOU, SCORE
+from detdistill.report.figures.detections import IOU, SCORE
 from detdistill.report.literature import REVIEW, Literature
 from detdistill.report.names import Names
 from detdistill.report.provenance import UNKNOWN, Provenance
@@ -38,7 +38,7 @@ def document(
         "flat_share": numbers.percent(prose.FLAT_SHARE),
         "limitations": limitations.limitations(summary, names, manifest, provenance),
         "chosen": numbers.listing([_chosen(summary, pair, names) for pair in pairs]),
-        "detections": {"images": IMAGES, "score": f"{SCORE:g}", "iou": f"{IOU:g}"},
+        "detections": {"score": f"{SCORE:g}", "iou": f"{IOU:g}"},
         "tables": {
             "splits": asdict(setup_tables.splits(manifest)),
             "detectors": [asdict(table) for table in setup_tables.detectors(study, names)],

@@ -32,7 +32,7 @@ class Names:
         for pair, content in summary["pairs"].items():
             by_recipe = {
                 recipe: " + ".join(literature.name(method) for method in taxonomy.by_level(stats["method_levels"]))
-                + (f" from {self.pair(stats['teacher'])}" if stats["teacher"] not in (None, pair) else "")
+                + (f" from {self.pair(teacher)}" if (teacher := stats["teacher"]) and teacher != pair else "")
                 or recipe
                 for recipe, stats in content["recipes"].items()
             }

@@ -154,7 +154,7 @@ def flatness(summary: Summary, pair: str, names: Names) -> str:
     if teacher <= plain:
         return f"{start} The teacher is not above the plain student, so there is no gap to measure that by."
     gap = teacher - plain
-    share = f"{start} On average that is {numbers.percent(difference / gap)} of the gap to the teacher."
+    share = f"{start} On average that is {numbers.points(difference / gap)} % of the gap to the teacher."
     return f"{share} {_flat(flat['difference'], FLAT_SHARE * gap)}"
 
 

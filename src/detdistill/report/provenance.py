@@ -14,6 +14,7 @@ from detdistill.params import Study
 from detdistill.report.summary import Summary
 
 UNKNOWN = "unknown"
+_Label = tuple[str, str | None, str | None]  # step, pair, recipe
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _timings(study: Study, summary: Summary) -> list[tuple[tuple[str, str | None, str | None], list[dict[str, Any]]]]:
+def _timings(study: Study, summary: Summary) -> list[tuple[_Label, list[dict[str, Any]]]]:
     """(step, pair, recipe) -> the timings of its runs, in the order of the work; evaluations of a pair together."""
 
     def files(pair: str, recipes: Iterable[str], name: str) -> list[Path]:
@@ -104,25 +105,22 @@ def _timings(study: Study, summary: Summary) -> list[tuple[tuple[str, str | None
         seeds = {each: list(students[each]["runs"]) if each in students else [paths.ONCE] for each in recipes}
         return [paths.run(study.study, pair, recipe, seed, name) for recipe in recipes for seed in seeds[recipe]]
 
-    def trained(step: str, runs: Iterable[tuple[str, str]]) -> list[tuple[str, str | None, str | None, list[Path]]]:
-        return [(step, pair, recipe, files(pair, [recipe], "timing.json")) for pair, recipe in runs]
+    def trained(step: str, runs: Iterable[tuple[str, str]]) -> list[tuple[_Label, list[Path]]]:
+        return [((step, pair, recipe), files(pair, [recipe], "timing.json")) for pair, recipe in runs]
 
-    steps = [
-        ("data", None, None, [paths.data(study.study, "timing.json")]),
+    steps: list[tuple[_Label, list[Path]]] = [
+        (("data", None, None), [paths.data(study.study, "timing.json")]),
         *trained("teacher", [(each.pair, paths.TEACHER) for each in study.pairs]),
         *trained("start", [(each.pair, paths.START) for each in study.pairs]),
         *trained("student", [(each.pair, each.recipe) for each in study.plain]),
         *trained("distill", [(each.pair, each.recipe) for each in [*study.distilled, *study.across]]),
         *(
-            ("evaluate", pair, None, files(pair, [paths.TEACHER, *content["recipes"]], "latency.json"))
+            (("evaluate", pair, None), files(pair, [paths.TEACHER, *content["recipes"]], "latency.json"))
             for pair, content in summary["pairs"].items()
         ),
-        ("summarize", None, None, [paths.summary(study.study).with_name("timing.json")]),
+        (("summarize", None, None), [paths.summary(study.study).with_name("timing.json")]),
     ]
-    return [
-        ((step, pair, recipe), [read_json(file) for file in each if file.is_file()])
-        for step, pair, recipe, each in steps
-    ]
+    return [(label, [read_json(file) for file in each if file.is_file()]) for label, each in steps]
 
 
 def _cost(step: str, pair: str | None, recipe: str | None, timings: list[dict[str, Any]]) -> Cost:

@@ -100,8 +100,8 @@ def methods(summary: Summary, names: Names, literature: Literature, citations: C
                 name = literature.name(method) + citations.mark(method)
                 level = taxonomy.LABELS[stats["method_levels"][method]]
                 given = _value(stats["methods"][method])
-                if stats["teacher"] not in (None, pair):
-                    given = ", ".join(part for part in (f"teacher of {names.pair(stats['teacher'])}", given) if part)
+                if (teacher := stats["teacher"]) and teacher != pair:
+                    given = ", ".join(part for part in (f"teacher of {names.pair(teacher)}", given) if part)
                 rows.append([recipe if position == 0 else "", level, name, given])
         groups.append(Group(names.pair(pair), rows))
     return Table(["Recipe", "Level", "Method", "Parameters"], "llll", groups)

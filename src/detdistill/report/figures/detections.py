@@ -21,7 +21,7 @@ from detdistill.report.summary import PairSummary, Summary
 
 SCORE = 0.5
 IOU = 0.5
-IMAGES = 6
+IMAGES, WIDE_IMAGES = 6, 4  # across the page; few of wide images, so that their boxes can be told apart
 PIXELS = 360  # of a picture's longer side, about 300 to the inch on paper
 _LABEL_HEIGHT = 0.095  # of a class's name, as a share of the picture's width
 
@@ -44,12 +44,13 @@ def draw(summary: Summary, names: Names, images: Path) -> Figure:
     """A column an image below the folder `images`, shared out over the pairs; a row a model, under the truth."""
     truth = read_json(paths.data(summary["study"], "val.json"))
     classes = {category["id"] - 1: category["name"] for category in truth["categories"]}
-    columns = _columns(summary, truth)
+    tallest = max(image["height"] / image["width"] for image in truth["images"])
+    across = IMAGES if tallest > 0.9 or len(summary["pairs"]) > 2 else WIDE_IMAGES
+    columns = _columns(summary, truth, across)
     rows = ("Truth", "Teacher", "Plain student", "Distilled")
     layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.012, hspace=0.0)
     pictures = [Image.open(images / column.file_name).convert("RGB") for column in columns]
-    tallest = max((picture.height / picture.width for picture in pictures), default=1.0)
-    figure = Figure(figsize=(FULL_WIDTH, FULL_WIDTH / IMAGES * tallest * len(rows) + 0.45), layout=layout)
+    figure = Figure(figsize=(FULL_WIDTH, FULL_WIDTH / across * tallest * len(rows) + 0.45), layout=layout)
     grid = figure.subplots(len(rows), max(len(columns), 1), squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
@@ -74,10 +75,10 @@ def draw(summary: Summary, names: Names, images: Path) -> Figure:
     return figure
 
 
-def _columns(summary: Summary, truth: dict[str, Any]) -> list[Column]:
+def _columns(summary: Summary, truth: dict[str, Any], across: int) -> list[Column]:
     """The images of the fixed rule of `detections.json`, dealt out to the pairs in turn."""
     columns = []
-    share = max(IMAGES // len(summary["pairs"]), 1)
+    share = max(across // len(summary["pairs"]), 1)
     for position, (pair, content) in enumerate(summary["pairs"].items()):
         models = _models(summary["study"], pair, content)
         images = next((list(found.values()) for found in models if found), [])

@@ -116,8 +116,7 @@ def _methods(axes: Axes, place: Place, measured: dict[str, str], literature: Lit
     y = place.y + 0.32 if place.list_right else place.y - 0.72
     level = place.level or ""
     hue = LEVEL[level] if measured else GREY
-    absent = "" if measured else ", not in this study"
-    axes.text(x, y, f"Level: {taxonomy.LABELS[level]}{absent}", style="italic", va="center", fontsize=7.5, color=hue)
+    axes.text(x, y, f"Level: {taxonomy.LABELS[level]}", style="italic", va="center", fontsize=7.5, color=hue)
     for method, marks in sorted(measured.items()):
         y -= _LINE
         entry = f"{_paper(method, literature)} {marks}"
