@@ -113,7 +113,7 @@ def _timings(study: Study, summary: Summary) -> list[tuple[_Label, list[dict[str
         *trained("teacher", [(each.pair, paths.TEACHER) for each in study.pairs]),
         *trained("start", [(each.pair, paths.START) for each in study.pairs]),
         *trained("student", [(each.pair, each.recipe) for each in study.plain]),
-        *trained("distill", [(each.pair, each.recipe) for each in [*study.distilled, *study.across]]),
+        *trained("distill", [(each.pair, each.recipe) for each in study.taught]),
         *(
             (("evaluate", pair, None), files(pair, [paths.TEACHER, *content["recipes"]], "latency.json"))
             for pair, content in summary["pairs"].items()

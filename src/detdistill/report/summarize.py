@@ -4,7 +4,7 @@ from typing import Any
 
 from detdistill import paths
 from detdistill.files import read_json, write_json
-from detdistill.params import AcrossRun, DistilledRun, PlainRun, Recipe, Study, load_recipe, load_study
+from detdistill.params import DistilledRun, PlainRun, Recipe, Study, load_recipe, load_study
 from detdistill.report import statistics, taxonomy
 from detdistill.report.results import read_learning
 from detdistill.report.statistics import Stat
@@ -52,7 +52,7 @@ def build(study: Study) -> Summary:
 
 
 def _pair(study: Study, pair: str, engine: str, teachers: dict[str, RunStats]) -> PairSummary:
-    runs = [run for run in [*study.plain, *study.distilled, *study.across] if run.pair == pair]
+    runs = [run for run in [*study.plain, *study.taught] if run.pair == pair]
     stats = {run.recipe: _run_stats(study.study, pair, run.recipe, _kind(run), study.seeds) for run in runs}
     recipes = {
         run.recipe: _compared(load_recipe(study.study, pair, run.recipe), run.recipe, stats, _teacher(run), teachers)
@@ -69,9 +69,7 @@ def _kind(run: PlainRun) -> Kind:
 
 def _teacher(run: PlainRun) -> str | None:
     """The pair whose teacher a run learns from."""
-    if isinstance(run, AcrossRun):
-        return run.teacher
-    return run.pair if isinstance(run, DistilledRun) else None
+    return run.teaching.pair if isinstance(run, DistilledRun) else None
 
 
 def _run_stats(study: str, pair: str, recipe: str, kind: Kind, seeds: list[int]) -> RunStats:
