@@ -14,8 +14,19 @@ from detdistill.data import manifest
 from detdistill.errors import UserError
 from detdistill.files import read_json
 from detdistill.params import load_study
-from detdistill.report import limitations, literature, numbers, prose, provenance, taxonomy
+from detdistill.report import (
+    limitations,
+    literature,
+    numbers,
+    prose,
+    provenance,
+    setup_prose,
+    setup_tables,
+    statistics,
+    taxonomy,
+)
 from detdistill.report.choice import best_recipe
+from detdistill.report.citations import Citations
 from detdistill.report.figures.dag import counts
 from detdistill.report.names import Names
 from detdistill.report.step import report
@@ -185,14 +196,19 @@ def test_validation_chooses_the_recipe_that_is_shown(study):
     assert best_recipe(read_json(paths.summary("fake"))["pairs"]["retinanet"]) == "fgd"
 
 
-def test_many_classes_make_several_tables(study):
+def test_up_to_twenty_classes_are_shown_ten_a_table(study):
     summary = study()
     names = Names(summary, literature.load())
     for pair in summary["pairs"].values():
         for stats in (pair["teacher"], *pair["recipes"].values()):
-            stats["per_class_AP50"] = {f"c{index}": stats["AP50"] for index in range(23)}
-    parts = classes(summary, names, [f"c{index}" for index in range(23)])
-    assert [len(part.header) - 1 for part in parts] == [10, 10, 3]
+            for figure in ("AP", "AP50"):
+                stats[f"per_class_{figure}"] = {f"c{index}": stats[figure] for index in range(13)}
+    parts = classes(summary, names, [f"c{index}" for index in range(13)])
+    assert [len(part.header) - 1 for part in parts] == [10, 3]
+    plain = summary["pairs"]["retinanet"]["recipes"]["plain"]
+    expected = " / ".join(numbers.points(plain[figure]["mean"]) for figure in ("AP50", "AP"))
+    assert [row for row in rows(parts[1]) if row[0] == "Plain student"][1] == ["Plain student", *[expected] * 3]
+    assert classes(summary, names, [f"c{index}" for index in range(21)]) == []
 
 
 def test_recipes_of_the_same_methods_keep_their_own_names(study):
@@ -207,21 +223,114 @@ def test_recipes_of_the_same_methods_keep_their_own_names(study):
 def test_the_graph_counts_every_step(study):
     study()
     steps = counts(load_study(fake_study.STUDY))
-    assert steps["teacher"] == steps["start"] == 2
-    assert (steps["student"], steps["distill"]) == (8, 18)
-    assert steps["evaluate"] == 2 + 8 + 18
+    assert steps["teacher"] == steps["start"] == 3
+    assert (steps["student"], steps["distill"]) == (12, 34)
+    assert steps["evaluate"] == 3 + 12 + 34
+
+
+def test_a_study_of_three_pairs_has_every_level(study):
+    summary = study()
+    found = {level for row in summary["levels"] for level in row["levels"]}
+    assert found == {level.key for level in taxonomy.LEVELS}
+
+
+def test_a_teacher_of_another_pair_sets_the_gap(study):
+    summary = study()
+    recipe = summary["pairs"]["rt_detr"]["recipes"]["pkd_cnn"]
+    teacher = summary["pairs"]["faster_rcnn"]["teacher"]["AP50"]["mean"]
+    plain = summary["pairs"]["rt_detr"]["recipes"]["plain"]["runs"]
+    closed = [
+        (run["AP50"] - plain[seed]["AP50"]) / (teacher - plain[seed]["AP50"]) for seed, run in recipe["runs"].items()
+    ]
+    assert recipe["teacher"] == "faster_rcnn"
+    assert recipe["gap_closed"]["mean"] == pytest.approx(sum(closed) / 2)
+    assert summary["pairs"]["rt_detr"]["recipes"]["d3etr"]["teacher"] == "rt_detr"
+    shelf = literature.load()
+    names = Names(summary, shelf)
+    assert names.recipe("rt_detr", "pkd_cnn") == "PKD from Faster R-CNN"
+    table = setup_tables.methods(summary, names, shelf, Citations(shelf))
+    assert next(row[3] for row in rows(table) if row[0] == "pkd_cnn") == "teacher of Faster R-CNN, weight 6"
+    said = setup_prose.across(load_study(fake_study.STUDY), names)
+    assert "FitNets from RT-DETR (RetinaNet) and PKD from Faster R-CNN (RT-DETR) learn" in said
+
+
+def test_the_cost_of_every_step_is_known(study):
+    summary = study()
+    origin = provenance.collect(load_study(fake_study.STUDY), summary, manifest.load(fake_study.STUDY))
+    steps = counts(load_study(fake_study.STUDY))
+    for step in steps.keys() - {"report"}:
+        assert sum(cost.runs for cost in origin.costs if cost.step == step) == steps[step], step
 
 
 def test_what_a_pair_begins_with_is_said(study):
     summary = study()
     names, loaded = Names(summary, literature.load()), load_study(fake_study.STUDY)
-    assert prose.beginnings(loaded, names).endswith("Teachers and starts are trained from nothing.")
-    first, second = loaded.pairs
+    assert setup_prose.beginnings(loaded, names).endswith("Teachers and starts are trained from nothing.")
+    first, second, _ = loaded.pairs
     teacher = paths.teacher(fake_study.STUDY, first.pair).as_posix()
     other = loaded.model_copy(update={"pairs": [first, second.model_copy(update={"teacher_from": teacher})]})
-    said = prose.beginnings(other, names)
+    said = setup_prose.beginnings(other, names)
     assert "RetinaNet: the teacher begins with backbone and neck of the Faster R-CNN teacher." in said
     assert "Faster R-CNN begins from nothing." in said
+
+
+def test_boxes_that_were_dropped_or_clipped_are_named(study):
+    study()
+    data = manifest.load(fake_study.STUDY)
+    assert setup_prose.faults(data) == (
+        "One annotated box was dropped and one annotated box was clipped "
+        "(train-00007.png, dropped: no width; train-00011.png, clipped: outside the image)."
+    )
+    train = data.splits["train"].model_copy(update={"dropped": 7})
+    more = setup_prose.faults(data.model_copy(update={"splits": {"train": train}}))
+    assert more.startswith("7 annotated boxes were dropped")
+    assert more.endswith("; the manifest has the other 6).")
+    assert setup_prose.faults(data.model_copy(update={"splits": {"val": data.splits["val"]}})) == ""
+
+
+@pytest.mark.parametrize(
+    ("differences", "said"),
+    [
+        ((0.001, 0.002), "is flat for our purpose"),
+        ((0.0, 0.03), "seems flat, but the seeds do not exclude a rise"),
+        ((0.0, 0.09), "seems to rise still"),
+        ((0.060, 0.062), "Its curve still rises"),
+    ],
+)
+def test_a_curve_is_called_flat_only_as_far_as_the_seeds_show(study, differences, said):
+    summary = study(pairs=("retinanet",))
+    difference = statistics.stat(dict(enumerate(differences)))
+    summary["flattened"]["retinanet"]["difference"] = difference
+    assert said in prose.flatness(summary, "retinanet", Names(summary, literature.load()))
+
+
+def test_without_a_verdict_nothing_is_claimed(study):
+    summary = study(pairs=("retinanet",))
+    for row in summary["levels"]:
+        row["verdict"] = summary["pairs"]["retinanet"]["recipes"][row["recipe"]]["verdict"] = "inconclusive"
+    said = prose.abstract(summary, Names(summary, literature.load()), manifest.load(fake_study.STUDY))
+    assert "no recipe is shown to help or to hurt" in said
+    assert said.endswith("no gain at equal steps can be told from chance, which is not proof that there is none.")
+
+
+def test_a_paper_in_parts_is_one_paper():
+    shelf = literature.load()
+    queries, logits = shelf.paper("detrdistill_queries"), shelf.paper("detrdistill_logits")
+    assert queries is logits
+    assert shelf.name("detrdistill_logits") == "DETRDistill logits"
+    citations = Citations(shelf)
+    assert citations.mark("detrdistill_queries") == citations.mark("detrdistill_logits") != citations.mark("kd_detr")
+    assert citations.mark("homemade") == ""
+
+
+def test_every_method_of_the_code_has_a_paper(monkeypatch):
+    monkeypatch.setattr(taxonomy, "CODE", Path(taxonomy.__file__).parents[1] / "distill")
+    assert "pkd" in taxonomy.implemented()
+    shelf = literature.load()
+    for method, level in taxonomy.implemented().items():
+        paper = shelf.paper(method)
+        assert paper is not None, method
+        assert level in paper.levels, method
 
 
 def test_an_unknown_method_is_named_with_its_neighbour(study):

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from detdistill.detectors.base import Detector
-from detdistill.timing import machine
 
 REPEATS = 50
 WARM_UP = 5
@@ -36,7 +35,7 @@ def flops(detector: Detector, image: Tensor) -> int:
 
 @torch.no_grad()
 def latency(detector: Detector, images: list[Tensor], repeats: int = REPEATS) -> dict[str, Any]:
-    """Wall time of a detection on one image by one thread: median and 90th percentile in milliseconds, and the machine.
+    """Wall time of a detection on one image by one thread: median and 90th percentile in milliseconds.
 
     The images, float (3, H, W) in 0..1, are taken in turn.
     """
@@ -53,7 +52,6 @@ def latency(detector: Detector, images: list[Tensor], repeats: int = REPEATS) ->
         "batch": 1,
         "threads": 1,
         "repeats": repeats,
-        "machine": machine(),
     }
 
 

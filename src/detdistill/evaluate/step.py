@@ -15,6 +15,7 @@ from detdistill.evaluate.predict import as_float, predict
 from detdistill.evaluate.voc import voc_metrics
 from detdistill.files import write_json
 from detdistill.params import load_side, load_study
+from detdistill.timing import measure
 
 BATCH = 16  # fixed, because the size of a batch can change the last bits of a result
 SHOWN_IMAGES = 8
@@ -23,47 +24,56 @@ LATENCY_IMAGES = 10
 
 
 def evaluate(study: str, pair: str, recipe: str, seed: int) -> None:
-    """Write `metrics.json`, `detections.json` and `latency.json` of a run.
+    """Write `metrics.json`, its `headline.json`, `detections.json` and `latency.json` of a run.
+
+    What cannot repeat, latency and the cost of this step, is in `latency.json` alone.
 
     Raises UserError for an unknown pair or recipe, a missing or foreign checkpoint, and data that were altered.
     """
-    plan = load_study(study)
-    engine = plan.pair(pair).engine
-    if recipe != paths.TEACHER:
-        plan.recipe(pair, recipe)
-    side = load_side(study, pair, "teacher" if recipe == paths.TEACHER else "student")
-    where = paths.params(study, pair, "teacher" if recipe == paths.TEACHER else "student")
-    torch.set_num_threads(side.training.threads)
-    data = manifest.load(study)
-    splits = {name: data.split(name, cache=True) for name in ("val", "test")}
+    with measure("evaluate") as cost:
+        plan = load_study(study)
+        engine = plan.pair(pair).engine
+        if recipe != paths.TEACHER:
+            plan.recipe(pair, recipe)
+        side = load_side(study, pair, "teacher" if recipe == paths.TEACHER else "student")
+        where = paths.params(study, pair, "teacher" if recipe == paths.TEACHER else "student")
+        torch.set_num_threads(side.training.threads)
+        data = manifest.load(study)
+        splits = {name: data.split(name, cache=True) for name in ("val", "test")}
 
-    detector = build(engine, side.detector, len(data.classes), str(where))
-    checkpoint = paths.run(study, pair, recipe, seed, "model.safetensors")
-    load_weights(detector, checkpoint)
+        detector = build(engine, side.detector, len(data.classes), str(where))
+        checkpoint = paths.run(study, pair, recipe, seed, "model.safetensors")
+        load_weights(detector, checkpoint)
 
-    predictions = {name: predict(detector, split, BATCH) for name, split in splits.items()}
-    figures: dict[str, Any] = {}
-    absent: dict[str, str] = {}
-    for name, split in splits.items():
-        figures[name], reasons = _metrics(split, predictions[name])
-        absent |= {f"{name}.{figure}": reason for figure, reason in reasons.items()}
-    images = [as_float(splits["val"].image(index)) for index in range(min(LATENCY_IMAGES, len(splits["val"])))]
-    metrics = {
-        "pair": pair,
-        "recipe": recipe,
-        "seed": seed,
-        "engine": engine,
-        "parameters": parameters(detector),
-        "flops": flops(detector, images[0]),
-        "image_size": list(images[0].shape[-2:]),
-        "checkpoint_bytes": checkpoint.stat().st_size,
-        **figures,
-        "absent": absent,
-    }
-    cost = latency(detector, images)
+        predictions = {name: predict(detector, split, BATCH) for name, split in splits.items()}
+        figures: dict[str, Any] = {}
+        absent: dict[str, str] = {}
+        for name, split in splits.items():
+            figures[name], reasons = _metrics(split, predictions[name])
+            absent |= {f"{name}.{figure}": reason for figure, reason in reasons.items()}
+        images = [as_float(splits["val"].image(index)) for index in range(min(LATENCY_IMAGES, len(splits["val"])))]
+        metrics = {
+            "pair": pair,
+            "recipe": recipe,
+            "seed": seed,
+            "engine": engine,
+            "parameters": parameters(detector),
+            "flops": flops(detector, images[0]),
+            "image_size": list(images[0].shape[-2:]),
+            "checkpoint_bytes": checkpoint.stat().st_size,
+            **figures,
+            "absent": absent,
+        }
+        speed = latency(detector, images)
     write_json(paths.run(study, pair, recipe, seed, "detections.json"), _shown(splits["val"], predictions["val"]))
-    write_json(paths.run(study, pair, recipe, seed, "latency.json"), cost)
+    cost.record(paths.run(study, pair, recipe, seed, "latency.json"), **speed)
+    write_json(paths.run(study, pair, recipe, seed, "headline.json"), _headline(figures))
     write_json(paths.run(study, pair, recipe, seed, "metrics.json"), metrics)
+
+
+def _headline(figures: dict[str, Any]) -> dict[str, float | None]:
+    """What fits into a line of a table, as `dvc metrics show` prints it."""
+    return {"AP50": figures["test"]["AP50"], "AP": figures["test"]["AP"], "val_AP50": figures["val"]["AP50"]}
 
 
 def _metrics(split: Split, predictions: list[Detections]) -> tuple[dict[str, Any], dict[str, str]]:

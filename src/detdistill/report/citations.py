@@ -10,13 +10,14 @@ class Citations:
         self._literature = literature
         self._keys: list[str] = []
 
-    def mark(self, key: str) -> str:
+    def mark(self, method: str) -> str:
         """` [3]`, with the space before it; nothing for a method that has no paper in the literature."""
-        if key not in self._literature.references:
+        paper = self._literature.paper(method)
+        if paper is None:
             return ""
-        if key not in self._keys:
-            self._keys.append(key)
-        return f"\u00a0[{self._keys.index(key) + 1}]"
+        if paper.key not in self._keys:
+            self._keys.append(paper.key)
+        return f"\u00a0[{self._keys.index(paper.key) + 1}]"
 
     def entries(self) -> list[str]:
         """The cited papers, one line each, by number."""

@@ -6,11 +6,11 @@ from typing import Any
 
 from detdistill.data.manifest import Manifest
 from detdistill.params import Study
-from detdistill.report import limitations, numbers, prose, setup_tables, tables
+from detdistill.report import limitations, numbers, prose, setup_prose, setup_tables, tables
 from detdistill.report.choice import best_recipe
 from detdistill.report.citations import Citations
 from detdistill.report.figures.dag import counts
-from detdistill.report.figures.detections import IMAGES, IOU, SCORE
+from detdistill.report.figures.detections import IOU, SCORE
 from detdistill.report.literature import REVIEW, Literature
 from detdistill.report.names import Names
 from detdistill.report.provenance import UNKNOWN, Provenance
@@ -32,16 +32,16 @@ def document(
         "date": _date(provenance),
         "abstract": prose.abstract(summary, names, manifest),
         "review": review,
-        "beginnings": prose.beginnings(study, names),
+        "setup": setup_prose.setup(study, manifest, names),
         "findings": [prose.findings(summary["pairs"][pair], pair, names) for pair in pairs],
         "flatness": [prose.flatness(summary, pair, names) for pair in pairs],
         "flat_share": numbers.percent(prose.FLAT_SHARE),
         "limitations": limitations.limitations(summary, names, manifest, provenance),
         "chosen": numbers.listing([_chosen(summary, pair, names) for pair in pairs]),
-        "detections": {"images": IMAGES, "score": f"{SCORE:g}", "iou": f"{IOU:g}"},
+        "detections": {"score": f"{SCORE:g}", "iou": f"{IOU:g}"},
         "tables": {
             "splits": asdict(setup_tables.splits(manifest)),
-            "detectors": asdict(setup_tables.detectors(study, names)),
+            "detectors": [asdict(table) for table in setup_tables.detectors(study, names)],
             "training": asdict(setup_tables.training(study, names)),
             "methods": asdict(setup_tables.methods(summary, names, literature, citations)),
             "results": asdict(tables.results(summary, names)),

@@ -4,7 +4,7 @@ A published figure carries where it was read: a repository, the paper itself, or
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,10 @@ REVIEW = "review"
 
 @dataclass(frozen=True)
 class Reference:
-    """A paper. `key` is the method's name in the code; `levels` are where its losses act; `arxiv` may be unknown."""
+    """A paper. `levels` are where its losses act; `arxiv` may be unknown.
+
+    `key` is the method's name in the code. A paper that the code has in parts names them: method -> what it is called.
+    """
 
     key: str
     name: str
@@ -22,6 +25,7 @@ class Reference:
     venue: str
     arxiv: str | None
     levels: list[str]
+    parts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,18 @@ class Literature:
     references: dict[str, Reference]
     figures: list[Figure]
 
+    def paper(self, method: str) -> Reference | None:
+        """The paper of a method, or of the part of one; None for a method without a paper here."""
+        return next((each for each in self.references.values() if method == each.key or method in each.parts), None)
+
     def name(self, method: str) -> str:
         """What the paper calls its method; a method without a paper here keeps its own name."""
-        return self.references[method].name if method in self.references else method
+        paper = self.paper(method)
+        return paper.parts.get(method, paper.name) if paper else method
 
-    def relevant(self, methods: set[str]) -> list[Figure]:
-        """The figures of the given methods, and those that are shown for scale."""
-        return [figure for figure in self.figures if figure.context or figure.reference in methods]
+    def relevant(self, papers: set[str]) -> list[Figure]:
+        """The figures of the given papers, and those that are shown for scale."""
+        return [figure for figure in self.figures if figure.context or figure.reference in papers]
 
 
 def load() -> Literature:

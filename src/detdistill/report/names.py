@@ -22,13 +22,17 @@ _PLAIN = {paths.TEACHER: "Teacher", paths.PLAIN: "Plain student", paths.PLAIN_LO
 
 
 class Names:
-    """The labels of one study. A recipe is called after its methods; two of the same methods keep their own names."""
+    """The labels of one study. A recipe is called after its methods, and after its teacher if that is another pair's.
+
+    Two recipes of the same label keep their own names.
+    """
 
     def __init__(self, summary: Summary, literature: Literature) -> None:
         self._labels: dict[tuple[str, str], str] = {}
         for pair, content in summary["pairs"].items():
             by_recipe = {
                 recipe: " + ".join(literature.name(method) for method in taxonomy.by_level(stats["method_levels"]))
+                + (f" from {self.pair(teacher)}" if (teacher := stats["teacher"]) and teacher != pair else "")
                 or recipe
                 for recipe, stats in content["recipes"].items()
             }
@@ -37,7 +41,7 @@ class Names:
                 self._labels[pair, recipe] = f"{label} ({recipe})" if uses[label] > 1 else label
 
     def recipe(self, pair: str, recipe: str) -> str:
-        """`Teacher`, `Plain student`, `PKD`, `PKD + Chen et al.`"""
+        """`Teacher`, `Plain student`, `PKD`, `PKD + Chen et al.`, `PKD from RetinaNet`"""
         return _PLAIN.get(recipe) or self._labels[pair, recipe]
 
     def pair(self, pair: str) -> str:

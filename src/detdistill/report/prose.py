@@ -1,13 +1,11 @@
 """The sentences of the report, chosen and filled by the numbers: they say as plainly when nothing was gained."""
 
-from pathlib import Path
-
 from detdistill import paths
 from detdistill.data.manifest import Manifest
-from detdistill.params import Pair, Study
 from detdistill.report import numbers, statistics, taxonomy
 from detdistill.report.choice import best_recipe
 from detdistill.report.names import Names
+from detdistill.report.statistics import Stat
 from detdistill.report.summary import PairSummary, Summary, distilled
 
 # A plain student counts as converged when the longer schedule gains less than this share of the gap to its teacher.
@@ -52,7 +50,7 @@ def verdicts(content: PairSummary, pair: str, names: Names) -> str:
         for verdict in ("helps", "hurts", "inconclusive")
     }
     if not named["helps"] and not named["hurts"]:
-        return "no recipe is shown to help or to hurt, since every interval of a gain includes zero"
+        return "no recipe is shown to help or to hurt, since every interval of a gain at equal steps includes zero"
     parts = [
         f"{numbers.listing(named[verdict])} {verdict if len(named[verdict]) == 1 else verdict[:-1]}"
         for verdict in ("helps", "hurts")
@@ -78,7 +76,7 @@ def best(content: PairSummary, pair: str, names: Names) -> str:
     if time["mean"] is not None:
         sentence += f" and {numbers.gain(time)} against a plain student that trained longer"
         if steps["mean"] is not None and steps["mean"] > 0 >= time["mean"]:
-            sentence += ", so the longer schedule buys as much as the teacher does"
+            sentence += ", so on average the longer schedule buys at least as much as the teacher does"
     return sentence + "."
 
 
@@ -86,9 +84,10 @@ def _trust(summary: Summary) -> str:
     n = len(summary["seeds"])
     if n < 2:
         return "One seed allows no interval, so no verdict is given."
+    wide = f"With {n} seeds a 95 % interval reaches {statistics.t_quantile(n):.1f} standard errors to each side:"
     if all(row["verdict"] == "inconclusive" for row in summary["levels"]):
-        return f"With {n} seeds this is what cannot be told apart from chance, not proof that nothing is gained."
-    return f"Intervals are 95 % and paired by seed; with {n} seeds, inconclusive means not shown, not absent."
+        return f"{wide} no gain at equal steps can be told from chance, which is not proof that there is none."
+    return f"{wide} what stays inconclusive is not shown, which is not proof that it is absent."
 
 
 def findings(content: PairSummary, pair: str, names: Names) -> str:
@@ -150,53 +149,24 @@ def flatness(summary: Summary, pair: str, names: Names) -> str:
         f"{numbers.gain(flat['difference'])}{shared}."
     )
     teacher, plain = summary["pairs"][pair]["teacher"]["AP50"]["mean"], flat["plain_AP50"]["mean"]
-    if teacher is None or plain is None or teacher <= plain:
+    if teacher is None or plain is None:
         return start
-    share = difference / (teacher - plain)
-    if share < FLAT_SHARE:
-        end = "Its curve is flat for our purpose: a gain from distillation is not mere acceleration."
-    else:
-        end = (
-            "Its curve still rises, so part of a gain at equal steps may be acceleration: read the gain at equal core "
-            "time."
-        )
-    return f"{start} On average that is {numbers.percent(share)} of the gap to the teacher. {end}"
+    if teacher <= plain:
+        return f"{start} The teacher is not above the plain student, so there is no gap to measure that by."
+    gap = teacher - plain
+    share = f"{start} On average that is {numbers.points(difference / gap)} % of the gap to the teacher."
+    return f"{share} {_flat(flat['difference'], FLAT_SHARE * gap)}"
 
 
-def beginnings(study: Study, names: Names) -> str:
-    """What the teacher and the students of every pair begin with."""
-    shared = "All students of a pair, distilled or not, share one start, which is trained without a teacher."
-    others = [_beginning(study, pair, names) for pair in study.pairs]
-    if not any(others):
-        return f"{shared} Teachers and starts are trained from nothing."
-    return " ".join(
-        [
-            shared,
-            *(
-                each or f"{names.pair(pair.pair)} begins from nothing."
-                for pair, each in zip(study.pairs, others, strict=True)
-            ),
-        ]
-    )
-
-
-def _beginning(study: Study, pair: Pair, names: Names) -> str | None:
-    parts = [
-        f"the {what} begins with {origin}"
-        for what, file in (("teacher", pair.teacher_from), ("start", pair.student_from))
-        if (origin := _origin(study, file, names)) is not None
-    ]
-    return f"{names.pair(pair.pair)}: {numbers.listing(parts)}." if parts else None
-
-
-def _origin(study: Study, file: str, names: Names) -> str | None:
-    """Whose backbone and neck a training begins with, or None when it begins with the data alone."""
-    for pair in study.pairs:
-        if Path(file) == paths.teacher(study.study, pair.pair):
-            return f"backbone and neck of the {names.pair(pair.pair)} teacher"
-        if Path(file) == paths.start(study.study, pair.pair):
-            return f"backbone and neck of the {names.pair(pair.pair)} start"
-    return None
+def _flat(difference: Stat, limit: float) -> str:
+    """What a longer schedule's difference says, and whether its interval lies on one side of the limit."""
+    mean, low, high = difference["mean"], difference["low"], difference["high"]
+    if mean is not None and mean >= limit:
+        sure = "Its curve still rises" if low is not None and low >= limit else "So its curve seems to rise still"
+        return f"{sure}, and part of a gain at equal steps may be acceleration: read the gain at equal core time."
+    if high is not None and high < limit:
+        return "Its curve is flat for our purpose: a gain from distillation is not mere acceleration."
+    return "So its curve seems flat, but the seeds do not exclude a rise: a gain at equal steps may be acceleration."
 
 
 def _sentence(text: str) -> str:

@@ -14,6 +14,7 @@ from detdistill.params import Study
 from detdistill.report.summary import Summary
 
 UNKNOWN = "unknown"
+_Label = tuple[str, str | None, str | None]  # step, pair, recipe
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Provenance:
 
 
 def collect(study: Study, summary: Summary, manifest: Manifest) -> Provenance:
-    """Read it from the repository, the params and the `timing.json` of every run that has one."""
+    """Read it from the repository, the params, and the times that every step but the report's own has written."""
     groups = _timings(study, summary)
     timings = [timing for _, each in groups for timing in each]
     files = sorted(file for file in (paths.PARAMS / study.study).rglob("*.yaml") if file.name != "dvc.yaml")
@@ -96,24 +97,30 @@ def _git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _timings(study: Study, summary: Summary) -> list[tuple[tuple[str, str | None, str | None], list[dict[str, Any]]]]:
-    """(step, pair, recipe) -> the timings of its runs, in the order of the work."""
-    data = paths.data(study.study, "timing.json")
-    groups: list[tuple[tuple[str, str | None, str | None], list[dict[str, Any]]]] = [
-        (("data", None, None), [read_json(data)])
+def _timings(study: Study, summary: Summary) -> list[tuple[_Label, list[dict[str, Any]]]]:
+    """(step, pair, recipe) -> the timings of its runs, in the order of the work; evaluations of a pair together."""
+
+    def files(pair: str, recipes: Iterable[str], name: str) -> list[Path]:
+        students = summary["pairs"][pair]["recipes"]
+        seeds = {each: list(students[each]["runs"]) if each in students else [paths.ONCE] for each in recipes}
+        return [paths.run(study.study, pair, recipe, seed, name) for recipe in recipes for seed in seeds[recipe]]
+
+    def trained(step: str, runs: Iterable[tuple[str, str]]) -> list[tuple[_Label, list[Path]]]:
+        return [((step, pair, recipe), files(pair, [recipe], "timing.json")) for pair, recipe in runs]
+
+    steps: list[tuple[_Label, list[Path]]] = [
+        (("data", None, None), [paths.data(study.study, "timing.json")]),
+        *trained("teacher", [(each.pair, paths.TEACHER) for each in study.pairs]),
+        *trained("start", [(each.pair, paths.START) for each in study.pairs]),
+        *trained("student", [(each.pair, each.recipe) for each in study.plain]),
+        *trained("distill", [(each.pair, each.recipe) for each in study.taught]),
+        *(
+            (("evaluate", pair, None), files(pair, [paths.TEACHER, *content["recipes"]], "latency.json"))
+            for pair, content in summary["pairs"].items()
+        ),
+        (("summarize", None, None), [paths.summary(study.study).with_name("timing.json")]),
     ]
-    steps = [("teacher", each.pair, paths.TEACHER) for each in study.pairs]
-    steps += [("start", each.pair, paths.START) for each in study.pairs]
-    steps += [("student", each.pair, each.recipe) for each in study.plain]
-    steps += [("distill", each.pair, each.recipe) for each in study.distilled]
-    for step, pair, recipe in steps:
-        seeds: Iterable[str | int] = [paths.ONCE]
-        if recipe not in (paths.TEACHER, paths.START):
-            seeds = summary["pairs"][pair]["recipes"][recipe]["runs"]
-        files = [paths.run(study.study, pair, recipe, seed, "timing.json") for seed in seeds]
-        files = [file for file in files if file.is_file()]
-        groups.append(((step, pair, recipe), [read_json(file) for file in files]))
-    return groups
+    return [(label, [read_json(file) for file in each if file.is_file()]) for label, each in steps]
 
 
 def _cost(step: str, pair: str | None, recipe: str | None, timings: list[dict[str, Any]]) -> Cost:

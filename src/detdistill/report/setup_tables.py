@@ -1,10 +1,11 @@
 """The tables of what was done rather than found: data, detectors, methods, published figures, costs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from detdistill import paths
 from detdistill.data.manifest import Manifest
-from detdistill.params import Side, Study, Training, load_side
+from detdistill.params import Pair, Side, Study, Training, load_side
 from detdistill.report import numbers, taxonomy
 from detdistill.report.citations import Citations
 from detdistill.report.literature import Figure, Literature
@@ -13,6 +14,7 @@ from detdistill.report.provenance import Cost, Provenance
 from detdistill.report.summary import Summary, distilled
 from detdistill.report.tables import Group, Table
 
+_SPLITS = ("train", "val", "test")
 _TRAINING = (
     "steps",
     "batch",
@@ -30,7 +32,7 @@ _TRAINING = (
 def splits(manifest: Manifest) -> Table:
     """Images and boxes of every split, and the range over its classes."""
     rows = []
-    for name, split in manifest.splits.items():
+    for name, split in sorted(manifest.splits.items(), key=lambda each: _SPLITS.index(each[0])):
         low, high = min(split.boxes_per_class), max(split.boxes_per_class)
         per_class = numbers.count(low) if low == high else f"{numbers.count(low)} to {numbers.count(high)}"
         per_image = f"{split.boxes / split.images:.2f}" if split.images else numbers.NONE
@@ -38,29 +40,33 @@ def splits(manifest: Manifest) -> Table:
     return Table(["Split", "Images", "Boxes", "Boxes an image", "Boxes a class"], "lrrrr", [Group(None, rows)])
 
 
-def detectors(study: Study, names: Names) -> Table:
-    """Teacher and student of every pair, by the keys of their params files; a dash where a family has no such key."""
-    sides = _sides(study)
-    keys = dict.fromkeys(key for side in sides for key in side.detector)
-    return _by_side(study, names, [[_words(key), *(_value(side.detector.get(key)) for side in sides)] for key in keys])
+def detectors(study: Study, names: Names) -> list[Table]:
+    """A table a pair: teacher and student by the keys of their params files; a dash where one has no such key."""
+    tables = []
+    for pair in study.pairs:
+        sides = _sides(study, pair)
+        keys = dict.fromkeys(key for side in sides for key in side.detector)
+        rows = [["engine", *[pair.engine] * 2]]
+        rows += [[_words(key), *(_value(side.detector.get(key)) for side in sides)] for key in keys]
+        tables.append(_by_side([pair], names, rows))
+    return tables
 
 
 def training(study: Study, names: Names) -> Table:
     """How teacher and student of every pair are trained, defaults included."""
-    sides = _sides(study)
-    return _by_side(
-        study, names, [[_words(key), *(_trained(side.training, key) for side in sides)] for key in _TRAINING]
-    )
+    sides = [side for pair in study.pairs for side in _sides(study, pair)]
+    rows = [[_words(key), *(_trained(side.training, key) for side in sides)] for key in _TRAINING]
+    return _by_side(study.pairs, names, rows)
 
 
-def _sides(study: Study) -> list[Side]:
-    return [load_side(study.study, pair.pair, side) for pair in study.pairs for side in ("teacher", "student")]
+def _sides(study: Study, pair: Pair) -> list[Side]:
+    return [load_side(study.study, pair.pair, side) for side in ("teacher", "student")]
 
 
-def _by_side(study: Study, names: Names, rows: list[list[str]]) -> Table:
-    spans = [("", 1), *((names.pair(pair.pair), 2) for pair in study.pairs)]
-    header = ["", *["Teacher", "Student"] * len(study.pairs)]
-    return Table(header, "l" + "r" * 2 * len(study.pairs), [Group(None, rows)], spans)
+def _by_side(pairs: Sequence[Pair], names: Names, rows: list[list[str]]) -> Table:
+    spans = [("", 1), *((names.pair(pair.pair), 2) for pair in pairs)]
+    header = ["", *["Teacher", "Student"] * len(pairs)]
+    return Table(header, "l" + "r" * 2 * len(pairs), [Group(None, rows)], spans)
 
 
 def _trained(training: Training, key: str) -> str:
@@ -75,6 +81,8 @@ def _value(value: Any) -> str:
     """A YAML value in print: lists without brackets, a dash for an absent key."""
     if value is None:
         return numbers.NONE
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(_value(each) for each in value)
     if isinstance(value, dict):
@@ -91,7 +99,9 @@ def methods(summary: Summary, names: Names, literature: Literature, citations: C
             for position, method in enumerate(taxonomy.by_level(stats["method_levels"])):
                 name = literature.name(method) + citations.mark(method)
                 level = taxonomy.LABELS[stats["method_levels"][method]]
-                given = ", ".join(f"{_words(key)} {_value(value)}" for key, value in stats["methods"][method].items())
+                given = _value(stats["methods"][method])
+                if (teacher := stats["teacher"]) and teacher != pair:
+                    given = ", ".join(part for part in (f"teacher of {names.pair(teacher)}", given) if part)
                 rows.append([recipe if position == 0 else "", level, name, given])
         groups.append(Group(names.pair(pair), rows))
     return Table(["Recipe", "Level", "Method", "Parameters"], "llll", groups)
@@ -99,9 +109,10 @@ def methods(summary: Summary, names: Names, literature: Literature, citations: C
 
 def published(summary: Summary, literature: Literature, citations: Citations) -> Table:
     """Published figures of the methods in the study and some for scale, with where each was read."""
-    measured = {
+    methods = {
         method for pair in summary["pairs"].values() for each in pair["recipes"].values() for method in each["methods"]
     }
+    measured = {paper.key for method in methods if (paper := literature.paper(method))}
     groups = []
     relevant = literature.relevant(measured)
     for title, chosen in (

@@ -32,13 +32,14 @@ def report(study_name: str) -> None:
     summary: Summary = read_json(paths.summary(study_name))  # type: ignore[assignment]
     manifest = manifests.load(study_name)
     literature = literatures.load()
-    draw(study, summary, literature)
+    draw(study, summary, manifest, literature)
     write_atomic(paths.report(study_name), typeset(study, summary, manifest, literature))
 
 
-def draw(study: Study, summary: Summary, literature: Literature) -> None:
+def draw(study: Study, summary: Summary, manifest: Manifest, literature: Literature) -> None:
     """The figures, each a file of its own."""
     names = Names(summary, literature)
+    images = Path(manifest.folder) if manifest.folder else paths.data(study.study, "images")
 
     def at(name: str) -> Path:
         return paths.figure(study.study, name)
@@ -47,7 +48,7 @@ def draw(study: Study, summary: Summary, literature: Literature) -> None:
     save(at("gains"), gains.draw, summary, names)
     save(at("curves"), curves.draw, summary, names)
     save(at("cost"), cost.draw, summary, names)
-    save(at("detections"), detections.draw, summary, names)
+    save(at("detections"), detections.draw, summary, names, images)
     save(at("dag"), dag.draw, study)
 
 

@@ -19,19 +19,28 @@ from detdistill.report.summary import (
     Summary,
     distilled,
 )
+from detdistill.timing import measure
 
 LEARNING = "learning.json"
 RESULTS = ("metrics.json", LEARNING, "timing.json", "latency.json")
 
 
 def summarize(study_name: str) -> None:
-    """Write `reports/STUDY/summary.json`. Raises UserError when a params file or a result is unreadable."""
-    write_json(paths.summary(study_name), build(load_study(study_name)))
+    """Write `summary.json` and `timing.json` below `reports/STUDY`.
+
+    Raises UserError when a params file or a result is unreadable.
+    """
+    with measure("summarize") as cost:
+        write_json(paths.summary(study_name), build(load_study(study_name)))
+    cost.record(paths.summary(study_name).with_name("timing.json"))
 
 
 def build(study: Study) -> Summary:
     """The summary of a study, from the files of the runs that it names."""
-    pairs = {pair.pair: _pair(study, pair.pair, pair.engine) for pair in study.pairs}
+    teachers = {
+        pair.pair: _run_stats(study.study, pair.pair, paths.TEACHER, "teacher", [paths.ONCE]) for pair in study.pairs
+    }
+    pairs = {pair.pair: _pair(study, pair.pair, pair.engine, teachers) for pair in study.pairs}
     return Summary(
         study=study.study,
         title=study.title,
@@ -42,22 +51,25 @@ def build(study: Study) -> Summary:
     )
 
 
-def _pair(study: Study, pair: str, engine: str) -> PairSummary:
-    teacher = _run_stats(study.study, pair, paths.TEACHER, "teacher", [paths.ONCE])
-    stats: dict[str, tuple[Recipe, RunStats]] = {}
-    for run in [*study.plain, *study.distilled]:
-        if run.pair == pair:
-            recipe = load_recipe(study.study, pair, run.recipe)
-            stats[run.recipe] = recipe, _run_stats(study.study, pair, run.recipe, _kind(run), study.seeds)
-    baselines = {name: stats[name][1] for name in (paths.PLAIN, paths.PLAIN_LONG) if name in stats}
-    recipes = {name: _compared(recipe, own, baselines, teacher) for name, (recipe, own) in stats.items()}
-    return PairSummary(engine=engine, teacher=teacher, recipes=recipes)
+def _pair(study: Study, pair: str, engine: str, teachers: dict[str, RunStats]) -> PairSummary:
+    runs = [run for run in [*study.plain, *study.taught] if run.pair == pair]
+    stats = {run.recipe: _run_stats(study.study, pair, run.recipe, _kind(run), study.seeds) for run in runs}
+    recipes = {
+        run.recipe: _compared(load_recipe(study.study, pair, run.recipe), run.recipe, stats, _teacher(run), teachers)
+        for run in runs
+    }
+    return PairSummary(engine=engine, teacher=teachers[pair], recipes=recipes)
 
 
 def _kind(run: PlainRun) -> Kind:
     if isinstance(run, DistilledRun):
         return "distilled"
     return "plain" if run.recipe == paths.PLAIN else "plain_long"
+
+
+def _teacher(run: PlainRun) -> str | None:
+    """The pair whose teacher a run learns from."""
+    return run.teaching.pair if isinstance(run, DistilledRun) else None
 
 
 def _run_stats(study: str, pair: str, recipe: str, kind: Kind, seeds: list[int]) -> RunStats:
@@ -69,13 +81,12 @@ def _run_stats(study: str, pair: str, recipe: str, kind: Kind, seeds: list[int])
         return statistics.stat({seed: figures[name] for seed, figures in table.items()})
 
     metrics = [run["metrics.json"] for run in runs.values()]
-    classes = metrics[0]["test"]["per_class"] if metrics else {}
-    per_class = {
-        name: statistics.stat(
-            {seed: run["metrics.json"]["test"]["per_class"][name]["AP50"] for seed, run in runs.items()}
-        )
-        for name in classes
-    }
+
+    def per_class(figure: str) -> dict[str, Stat]:
+        found = {seed: run["metrics.json"]["test"]["per_class"] for seed, run in runs.items()}
+        classes = metrics[0]["test"]["per_class"] if metrics else ()
+        return {name: statistics.stat({seed: each[name][figure] for seed, each in found.items()}) for name in classes}
+
     return RunStats(
         kind=kind,
         runs=table,
@@ -90,7 +101,8 @@ def _run_stats(study: str, pair: str, recipe: str, kind: Kind, seeds: list[int])
         val_AP50=over_seeds("val_AP50"),
         voc_AP50_area=over_seeds("voc_AP50_area"),
         voc_AP50_11point=over_seeds("voc_AP50_11point"),
-        per_class_AP50=per_class,
+        per_class_AP=per_class("AP"),
+        per_class_AP50=per_class("AP50"),
         parameters=_largest([run["parameters"] for run in metrics]),
         flops=_largest([run["flops"] for run in metrics]),
         checkpoint_bytes=_largest([run["checkpoint_bytes"] for run in metrics]),
@@ -127,17 +139,22 @@ def _figures(run: dict[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _compared(recipe: Recipe, own: RunStats, baselines: dict[str, RunStats], teacher: RunStats) -> RecipeStats:
+def _compared(
+    recipe: Recipe, name: str, stats: dict[str, RunStats], teacher: str | None, teachers: dict[str, RunStats]
+) -> RecipeStats:
+    """A recipe of one pair against the plain students among `stats`, and the teacher that it learns from."""
+
     def values(run: RunStats | None, name: str) -> dict[str, float]:
         seeds = run["runs"].items() if run else ()
         return {seed: value for seed, figures in seeds if (value := figures[name]) is not None}
 
-    plain, plain_long = baselines.get(paths.PLAIN), baselines.get(paths.PLAIN_LONG)
+    own, plain, plain_long = stats[name], stats.get(paths.PLAIN), stats.get(paths.PLAIN_LONG)
     ours, theirs = values(own, "AP50"), values(plain, "AP50")
     gain = statistics.paired(ours, theirs)
     method_levels = {method: taxonomy.level_of(method) for method in recipe.methods}
     return RecipeStats(
         **own,
+        teacher=teacher,
         levels=taxonomy.ordered(set(method_levels.values())),
         methods=recipe.methods,
         method_levels=method_levels,
@@ -146,7 +163,7 @@ def _compared(recipe: Recipe, own: RunStats, baselines: dict[str, RunStats], tea
         gain_equal_steps=gain,
         gain_equal_steps_AP=statistics.paired(values(own, "AP"), values(plain, "AP")),
         gain_equal_time=statistics.paired(ours, values(plain_long, "AP50")),
-        gap_closed=statistics.gap_closed(ours, theirs, teacher["AP50"]["mean"]),
+        gap_closed=statistics.gap_closed(ours, theirs, teachers[teacher]["AP50"]["mean"] if teacher else None),
         seeds_better=statistics.seeds_better(gain),
         verdict=statistics.verdict(gain),
     )

@@ -30,6 +30,7 @@ class RunStats(TypedDict):
     val_AP50: Stat
     voc_AP50_area: Stat
     voc_AP50_11point: Stat
+    per_class_AP: dict[str, Stat]
     per_class_AP50: dict[str, Stat]
     parameters: int | None
     flops: int | None
@@ -44,10 +45,12 @@ class RunStats(TypedDict):
 class RecipeStats(RunStats):
     """A student: its recipe, and how it stands against the plain students of the same seeds.
 
+    `teacher` is the pair whose teacher it learns from, None for a plain student; `gap_closed` refers to that teacher.
     `overhead` is core time per training image, validation left out, over the plain student's. A gain is a difference,
     positive when better than the plain student of equal steps, or than the one of the longer schedule: equal time.
     """
 
+    teacher: str | None
     levels: list[str]
     methods: dict[str, dict[str, Any]]
     method_levels: dict[str, str]

@@ -11,6 +11,8 @@ from detdistill.report.summary import PairSummary, RecipeStats, RunStats, Summar
 
 MISSING = "missing"
 CLASSES_ACROSS = 10
+# With more, a table of all of them is no longer read.
+CLASSES_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,12 @@ def models(summary: Summary, names: Names) -> Table:
 
 
 def classes(summary: Summary, names: Names, class_names: list[str]) -> list[Table]:
-    """Test AP50 of every class, a column each, for the models of `compared`; many classes make several tables."""
+    """Test AP50 and AP of every class, a column each, for the models of `compared`; ten classes a table.
+
+    None at all for more than `CLASSES_SHOWN` classes.
+    """
+    if len(class_names) > CLASSES_SHOWN:
+        return []
     parts = [class_names[start : start + CLASSES_ACROSS] for start in range(0, len(class_names), CLASSES_ACROSS)]
     return [_classes(summary, names, part) for part in parts]
 
@@ -138,11 +145,14 @@ def _classes(summary: Summary, names: Names, class_names: list[str]) -> Table:
     for pair, content in summary["pairs"].items():
         rows = []
         for recipe, stats in compared(content):
-            found = stats["per_class_AP50"] if stats["runs"] else {}
-            cells = [numbers.points(found[name]["mean"]) if found else MISSING for name in class_names]
+            cells = [_precisions(stats, name) if stats["runs"] else MISSING for name in class_names]
             rows.append([names.recipe(pair, recipe), *cells])
         groups.append(Group(names.pair(pair), rows))
     return Table(["Model", *class_names], "l" + "r" * len(class_names), groups)
+
+
+def _precisions(stats: RunStats, name: str) -> str:
+    return " / ".join(numbers.points(each[name]["mean"]) for each in (stats["per_class_AP50"], stats["per_class_AP"]))
 
 
 def compared(content: PairSummary) -> list[tuple[str, RunStats]]:

@@ -36,11 +36,20 @@ def level_of(method: str) -> str:
 
     Raises UserError, with the near name, when no level has that method.
     """
-    for level in LEVELS:
-        if (CODE / level.family / level.key / f"{method}.py").is_file():
-            return level.key
-    known = sorted({file.stem for file in CODE.glob("*/*/*.py") if not file.stem.startswith("_")})
-    raise UserError(f"no level has a method {method!r}{near(method, known)}")
+    known = implemented()
+    if method not in known:
+        raise UserError(f"no level has a method {method!r}{near(method, known)}")
+    return known[method]
+
+
+def implemented() -> dict[str, str]:
+    """The level of every method in the code, in the study or not."""
+    return {
+        file.stem: level.key
+        for level in LEVELS
+        for file in sorted((CODE / level.family / level.key).glob("*.py"))
+        if not file.stem.startswith("_")
+    }
 
 
 def ordered(levels: set[str]) -> list[str]:

@@ -1,9 +1,11 @@
 """AP50 against what it costs: core time to train, and size, arithmetic and latency of the model that is left."""
 
+import math
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from detdistill import paths
 from detdistill.report import taxonomy
@@ -14,14 +16,18 @@ from detdistill.report.summary import PairSummary, RunStats, Summary
 _MARKERS = "osD^v"
 _MODEL = ("Parameters (k)", "MFLOP", "Latency (ms)")
 _LABEL_SIZE = 6.5
+# The share of a panel's width that a letter of a label takes.
+_LETTER = 0.026
+_PANEL_HEIGHT = 1.6  # inches, about
+# More pairs than this, and the models get a row of their own.
+PAIRS_BESIDE = 2
+LEGEND_ACROSS = 10
 
 
 def draw(summary: Summary, names: Names) -> Figure:
     """First the students of each pair by the core time of their training, then all models by what they cost to run."""
     pairs = summary["pairs"]
-    figure = Figure(figsize=(FULL_WIDTH, 2.75), layout="constrained")
-    panels = figure.subplots(1, len(pairs) + 3, width_ratios=[2.1] * len(pairs) + [1, 1, 1])
-    training, model = panels[: len(pairs)], panels[len(pairs) :]
+    figure, training, model = _panels(len(pairs))
     for axes, marker, pair in zip(training, _MARKERS, pairs, strict=False):
         _training(axes, pair, pairs[pair], marker, names)
         axes.set_title(names.pair(pair), fontweight="bold")
@@ -30,18 +36,32 @@ def draw(summary: Summary, names: Names) -> Figure:
         for marker, content in zip(_MARKERS, pairs.values(), strict=False):
             _model(axes, content, position, marker)
         axes.set(xlabel=label, xscale="log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if position < 2 else (1, 2, 5)))
+        axes.margins(x=0.25)
+        axes.set_xticks(_round(*axes.get_xlim(), most=3 if len(pairs) <= PAIRS_BESIDE else 6))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.margins(x=0.25)
         light_grid(axes, "both")
-    model[1].set_title("Model", fontweight="bold")
+    model[0].set_ylabel("" if len(pairs) <= PAIRS_BESIDE else training[0].get_ylabel())
+    model[1].set_title("All models", fontweight="bold")
     for axes in model[1:]:
         axes.sharey(model[0])
         axes.tick_params(labelleft=False)
     handles = _legend(summary, names)
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.1, columnspacing=0.9)
+    rows = math.ceil(len(handles) / LEGEND_ACROSS)
+    columns = math.ceil(len(handles) / rows)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, handletextpad=0.1, columnspacing=0.9)
     return figure
+
+
+def _panels(pairs: int) -> tuple[Figure, list[Axes], list[Axes]]:
+    """All panels in one row, or a row of the pairs above one of the models where that leaves too little room."""
+    if pairs <= PAIRS_BESIDE:
+        figure = Figure(figsize=(FULL_WIDTH, 2.75), layout="constrained")
+        panels = list(figure.subplots(1, pairs + len(_MODEL), width_ratios=[2.1] * pairs + [1] * len(_MODEL)))
+        return figure, panels[:pairs], panels[pairs:]
+    figure = Figure(figsize=(FULL_WIDTH, 4.4), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=[2.6, 1.6])
+    return figure, list(upper.subplots(1, pairs)), list(lower.subplots(1, len(_MODEL)))
 
 
 def _training(axes: Axes, pair: str, content: PairSummary, marker: str, names: Names) -> None:
@@ -73,9 +93,11 @@ def _labels(axes: Axes, points: list[tuple[float, float, str]]) -> None:
     if not points:
         return
     left, right = axes.get_xlim()
-    axes.set_xlim(left, right + 0.62 * (right - left))
+    share = min(_LETTER * max(len(name) for _, _, name in points), 0.6)
+    axes.set_xlim(left, right + share / (1 - share) * (right - left))
     bottom, top = axes.get_ylim()
-    gap = 0.062 * (top - bottom)
+    # As much of the panel as a line of text takes.
+    gap = 1.1 * _LABEL_SIZE / 72 / _PANEL_HEIGHT * (top - bottom)
     heights: list[float] = []
     for _, y, _ in sorted(points, key=lambda point: point[1]):
         heights.append(max(y, heights[-1] + gap) if heights else y)
@@ -92,6 +114,17 @@ def _model(axes: Axes, content: PairSummary, cost: int, marker: str) -> None:
         x, y = _costs(stats)[cost], stats["AP50"]["mean"]
         if x and y is not None:
             axes.plot([x], [100 * y], marker, ms=4.5, mfc=hue, mec="white", mew=0.5)
+
+
+def _round(low: float, high: float, most: int) -> list[float]:
+    """Round numbers between the ends of a logarithmic axis, as dense as `most` of them allow."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    found: list[float] = []
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        found = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+        if len(found) <= most:
+            break
+    return found
 
 
 def _costs(stats: RunStats) -> tuple[float | None, float | None, float | None]:

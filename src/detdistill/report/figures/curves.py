@@ -18,7 +18,7 @@ _DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.5), (1.2, 1.2), (6, 1.2, 1.2
 def draw(summary: Summary, names: Names) -> Figure:
     """One panel a pair: teacher, plain students and every recipe, in steps of their own schedule."""
     pairs = list(summary["pairs"])
-    figure = Figure(figsize=(FULL_WIDTH, 2.8), layout="constrained")
+    figure = Figure(figsize=(FULL_WIDTH, 2.9), layout="constrained")
     for axes, pair in zip(figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0], pairs, strict=True):
         _panel(axes, summary, pair, names)
     figure.axes[0].set_ylabel("Validation AP50 (%)")
@@ -50,7 +50,16 @@ def _panel(axes: Axes, summary: Summary, pair: str, names: Names) -> None:
     axes.set_title(names.pair(pair), fontweight="bold")
     axes.set(xlabel="Training steps", xlim=(0, None), ylim=(0, None))
     light_grid(axes, "y")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, handlelength=2.4, columnspacing=1.2)
+    wide = len(summary["pairs"]) < 3
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.22),
+        ncols=3 if wide else 2,
+        fontsize=7.5 if wide else 6.5,
+        handlelength=2.4,
+        handletextpad=0.5,
+        columnspacing=1.0,
+    )
 
 
 def _curve(study: str, pair: str, recipe: str, run: RunStats) -> dict[int, list[float]]:

@@ -36,7 +36,7 @@ _NEEDS = (
 def counts(study: Study) -> dict[str, int]:
     """How many steps of each rule the study has."""
     seeds, teachers = len(study.seeds), len(study.pairs)
-    students, distilled = len(study.plain) * seeds, len(study.distilled) * seeds
+    students, distilled = len(study.plain) * seeds, len(study.taught) * seeds
     runs = teachers + students + distilled
     return {
         "data": 1,

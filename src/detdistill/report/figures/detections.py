@@ -1,6 +1,7 @@
 """Truth and predictions on validation images: teacher, plain student and the distilled one that validation chose."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from matplotlib import patheffects
@@ -20,7 +21,9 @@ from detdistill.report.summary import PairSummary, Summary
 
 SCORE = 0.5
 IOU = 0.5
-IMAGES = 6
+IMAGES, WIDE_IMAGES = 6, 4  # across the page; few of wide images, so that their boxes can be told apart
+PIXELS = 360  # of a picture's longer side, about 300 to the inch on paper
+_LABEL_HEIGHT = 0.095  # of a class's name, as a share of the picture's width
 
 CORRECT, WRONG, MISSED = "#00c2ff", "#ff7a1a", "#ffffff"
 _MISSED_DASHES = (0.0, (2.0, 1.5))
@@ -37,23 +40,27 @@ class Column:
     predictions: list[dict[str, Any] | None]
 
 
-def draw(summary: Summary, names: Names) -> Figure:
-    """A column an image, shared out over the pairs; a row a model, under the truth."""
+def draw(summary: Summary, names: Names, images: Path) -> Figure:
+    """A column an image below the folder `images`, shared out over the pairs; a row a model, under the truth."""
     truth = read_json(paths.data(summary["study"], "val.json"))
     classes = {category["id"] - 1: category["name"] for category in truth["categories"]}
-    columns = _columns(summary, truth)
+    tallest = max(image["height"] / image["width"] for image in truth["images"])
+    across = IMAGES if tallest > 0.9 or len(summary["pairs"]) > 2 else WIDE_IMAGES
+    columns = _columns(summary, truth, across)
     rows = ("Truth", "Teacher", "Plain student", "Distilled")
     layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.012, hspace=0.0)
-    figure = Figure(figsize=(FULL_WIDTH, FULL_WIDTH / IMAGES * len(rows) + 0.45), layout=layout)
+    pictures = [Image.open(images / column.file_name).convert("RGB") for column in columns]
+    figure = Figure(figsize=(FULL_WIDTH, FULL_WIDTH / across * tallest * len(rows) + 0.45), layout=layout)
     grid = figure.subplots(len(rows), max(len(columns), 1), squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for axes, model in zip(grid[:, 0], rows, strict=True):
         axes.text(-0.05, 0.5, model, transform=axes.transAxes, rotation=90, va="center", ha="right")
-    for panels, column in zip(grid.T, columns, strict=False):
-        picture = Image.open(paths.data(summary["study"], "images") / column.file_name).convert("RGB")
+    for panels, column, picture in zip(grid.T, columns, pictures, strict=False):
+        width, height = picture.size
+        picture.thumbnail((PIXELS, PIXELS))
         for axes in panels:
-            axes.imshow(picture, interpolation="nearest")
+            axes.imshow(picture, interpolation="none", extent=(0, width, height, 0))
         for box, label in column.objects:
             _box(panels[0], box, classes[label], MISSED)
         for axes, found in zip(panels[1:], column.predictions, strict=True):
@@ -68,10 +75,10 @@ def draw(summary: Summary, names: Names) -> Figure:
     return figure
 
 
-def _columns(summary: Summary, truth: dict[str, Any]) -> list[Column]:
+def _columns(summary: Summary, truth: dict[str, Any], across: int) -> list[Column]:
     """The images of the fixed rule of `detections.json`, dealt out to the pairs in turn."""
     columns = []
-    share = max(IMAGES // len(summary["pairs"]), 1)
+    share = max(across // len(summary["pairs"]), 1)
     for position, (pair, content) in enumerate(summary["pairs"].items()):
         models = _models(summary["study"], pair, content)
         images = next((list(found.values()) for found in models if found), [])
@@ -130,7 +137,8 @@ def _box(axes: Axes, box: Box, text: str | None, hue: str) -> None:
     edge.set_path_effects([patheffects.withStroke(linewidth=1.7, foreground="black", alpha=0.6)])
     axes.add_patch(edge)
     if text:
-        above = "bottom" if y1 > 9 else "top"
+        _, right = axes.get_xlim()
+        above = "bottom" if y1 > _LABEL_HEIGHT * right else "top"
         label = axes.text(max(x1, 0.5), max(y1, 0.5), text, fontsize=6, va=above, ha="left", clip_on=True)
         label.set_bbox({"facecolor": hue, "edgecolor": "none", "pad": 0.5})
 

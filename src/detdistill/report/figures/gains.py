@@ -38,13 +38,17 @@ def _group(row: Row) -> str:
 
 
 def _panel(axes: Axes, rows: list[Row], names: Names, limits: tuple[float, float], tallest: int) -> None:
+    def label(text: str, style: str) -> None:
+        # Clear of the arrows at the panel's edge.
+        at = axes.get_yaxis_transform()
+        axes.annotate(text, (0, place), (-6, 0), at, "offset points", ha="right", va="center", style=style)
+
     place = 0
     for group in _groups(rows):
-        axes.text(-0.02, place, group, transform=axes.get_yaxis_transform(), ha="right", va="center", style="italic")
+        label(group, "italic")
         place -= 1
         for row in [row for row in rows if _group(row) == group]:
-            label = names.recipe(row["pair"], row["recipe"])
-            axes.text(-0.02, place, label, transform=axes.get_yaxis_transform(), ha="right", va="center")
+            label(names.recipe(row["pair"], row["recipe"]), "normal")
             hue = colour(row["levels"])
             if not row["AP50"]["n"]:
                 axes.text(0.02, place, "missing", transform=axes.get_yaxis_transform(), va="center", color=GREY)

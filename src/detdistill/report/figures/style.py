@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 
 from detdistill.files import write_atomic
 
-# Inches on paper: the text block of the report and one of its two columns.
+# Inches on paper: the width of the text block of the report.
 FULL_WIDTH = 6.85
-COLUMN_WIDTH = 3.31
 
 INK = "#1a1a1a"
 GREY = "#8a8a8a"
@@ -54,7 +53,6 @@ _STYLE: Any = {
     "ytick.major.size": 2.5,
     "legend.frameon": False,
     "lines.linewidth": 1.1,
-    "hatch.linewidth": 0.4,
     "svg.fonttype": "path",
     # Element ids are hashes; without a fixed salt they differ from run to run.
     "svg.hashsalt": "detdistill",

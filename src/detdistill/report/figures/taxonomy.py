@@ -1,4 +1,4 @@
-"""The review's levels drawn where they sit in a detector, with this study's methods in their places."""
+"""The review's levels drawn where they sit in a detector, with the methods of each in three states of being here."""
 
 import itertools
 import textwrap
@@ -15,7 +15,7 @@ from detdistill.report.names import Names
 from detdistill.report.summary import Summary
 
 _INCH = 2.54
-_WIDTH, _HEIGHT = FULL_WIDTH * _INCH, 7.3
+_WIDTH, _HEIGHT = FULL_WIDTH * _INCH, 8.5
 _MARKS = "●■◆▲▼"
 _LINE = 0.34
 # The marks are not in the text's font.
@@ -37,33 +37,33 @@ class Place:
 
 
 _CNN = (
-    Place(1.75, 5.9, "Backbone", "stages C2 to C5", "backbone"),
-    Place(5.3, 5.9, "Neck", "feature pyramid", "neck"),
-    Place(9.6, 6.1, "RPN and RoI head", "two-stage", "rpn_roi", True, 2.9, 30),
-    Place(9.6, 4.5, "Dense head", "one-stage", "head", True, 2.9, 30),
+    Place(1.75, 6.75, "Backbone", "stages C2 to C5", "backbone"),
+    Place(5.3, 6.75, "Neck", "feature pyramid", "neck"),
+    Place(9.6, 6.75, "RPN and RoI head", "two-stage", "rpn_roi", True, 2.9, 30),
+    Place(9.6, 4.95, "Dense head", "one-stage", "head", True, 2.9, 30),
 )
 _TRANSFORMER = (
-    Place(1.75, 1.95, "Backbone", "stages C2 to C5"),
-    Place(5.3, 1.95, "Encoder", "memory, attention", "feature", columns=24),
-    Place(9.6, 1.95, "Decoder", "object queries", "query", False, 2.9, 24),
-    Place(14.4, 1.95, "Predictions", "class and box, matched", "logit", False, 2.9, 24),
+    Place(1.75, 2.45, "Backbone", "stages C2 to C5"),
+    Place(5.3, 2.45, "Encoder", "memory, attention", "feature", columns=24),
+    Place(9.6, 2.45, "Decoder", "object queries", "query", False, 2.9, 24),
+    Place(14.4, 2.45, "Predictions", "class and box, matched", "logit", False, 2.9, 24),
 )
 
 
 def draw(summary: Summary, names: Names, literature: Literature) -> Figure:
-    """Coloured: measured in this study, with a mark for each pair. Grey: published, not in this study."""
+    """Coloured: measured in this study, with a mark for each pair. Black: in the code as well. Grey: published."""
     figure = Figure(figsize=(FULL_WIDTH, _HEIGHT / _INCH))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, _WIDTH), ylim=(0, _HEIGHT))
     axes.axis("off")
     measured = _measured(summary)
-    for lane, title, top in ((_CNN, "CNN detectors", 7.05), (_TRANSFORMER, "Transformer detectors", 2.85)):
+    for lane, title, top in ((_CNN, "CNN detectors", 7.6), (_TRANSFORMER, "Transformer detectors", 3.3)):
         axes.text(0.25, top, title, ha="left", va="center", fontsize=9, fontweight="bold", color=INK)
         for place in lane:
             _module(axes, place, used=place.level in measured)
             if place.level:
                 _methods(axes, place, measured.get(place.level, {}), literature)
-    axes.plot([0.25, _WIDTH - 0.25], [3.2, 3.2], color="#cccccc", linewidth=0.5)
+    axes.plot([0.25, _WIDTH - 0.25], [3.65, 3.65], color="#cccccc", linewidth=0.5)
     backbone, neck, roi, dense = _CNN
     for lane in (_CNN, _TRANSFORMER):
         edge = lane[0].x - lane[0].width / 2
@@ -75,10 +75,16 @@ def draw(summary: Summary, names: Names, literature: Literature) -> Figure:
         *itertools.pairwise(_TRANSFORMER),
     ):
         _arrow(axes, before, after)
-    marks = "   ".join(f"{mark} {names.pair(pair)}" for mark, pair in zip(_MARKS, summary["pairs"], strict=False))
-    axes.text(13.0, 7.05, f"measured in this study: {marks}", ha="right", va="center", fontsize=7.5, family=_FONTS)
-    axes.text(13.3, 7.05, "grey: published, not in this study", va="center", fontsize=7.5, color=GREY)
+    _key(axes, summary, names)
     return figure
+
+
+def _key(axes: Axes, summary: Summary, names: Names) -> None:
+    marks = "   ".join(f"{mark} {names.pair(pair)}" for mark, pair in zip(_MARKS, summary["pairs"], strict=False))
+    top = _HEIGHT - 0.3
+    axes.text(0.25, top, f"In this study: {marks}", va="center", fontsize=7.5, fontweight="bold", family=_FONTS)
+    axes.text(_WIDTH - 4.3, top, "implemented, not in this study", ha="right", va="center", fontsize=7.5)
+    axes.text(_WIDTH - 0.25, top, "published, not implemented", ha="right", va="center", fontsize=7.5, color=GREY)
 
 
 def _measured(summary: Summary) -> dict[str, dict[str, str]]:
@@ -105,21 +111,30 @@ def _module(axes: Axes, place: Place, used: bool) -> None:
 
 
 def _methods(axes: Axes, place: Place, measured: dict[str, str], literature: Literature) -> None:
-    """The level's name, then what was measured there, then what else is published for it."""
+    """The level's name, then what was measured there, what else the code has for it, and what else is published."""
     x = place.x + place.width / 2 + 0.3 if place.list_right else place.x - place.width / 2
     y = place.y + 0.32 if place.list_right else place.y - 0.72
     level = place.level or ""
     hue = LEVEL[level] if measured else GREY
-    absent = "" if measured else ", not in this study"
-    axes.text(x, y, f"Level: {taxonomy.LABELS[level]}{absent}", style="italic", va="center", fontsize=7.5, color=hue)
+    axes.text(x, y, f"Level: {taxonomy.LABELS[level]}", style="italic", va="center", fontsize=7.5, color=hue)
     for method, marks in sorted(measured.items()):
         y -= _LINE
-        entry = f"{literature.name(method)} {marks}"
+        entry = f"{_paper(method, literature)} {marks}"
         axes.text(x, y, entry, va="center", fontweight="bold", fontsize=8.5, color=hue, family=_FONTS)
-    others = [r.name for r in literature.references.values() if level in r.levels and r.key not in measured]
-    for line in textwrap.wrap(", ".join(others), place.columns):
-        y -= _LINE
-        axes.text(x, y, line, va="center", fontsize=7.5, color=GREY)
+    here = [method for method, where in taxonomy.implemented().items() if where == level]
+    coded = {_paper(method, literature) for method in here}
+    waiting = [_paper(method, literature) for method in here if method not in measured]
+    published = [each.name for each in literature.references.values() if level in each.levels]
+    for others, ink in ((waiting, INK), ([name for name in published if name not in coded], GREY)):
+        for line in textwrap.wrap(", ".join(others), place.columns):
+            y -= _LINE
+            axes.text(x, y, line, va="center", fontsize=7.5, color=ink)
+
+
+def _paper(method: str, literature: Literature) -> str:
+    """The paper alone: which part of it a method is, its place in the figure says."""
+    paper = literature.paper(method)
+    return paper.name if paper else method
 
 
 def _arrow(axes: Axes, before: Place, after: Place) -> None:

@@ -1,0 +1,80 @@
+"""The sentences on what went in: the data, what trainings begin with, and teachers of other pairs."""
+
+from pathlib import Path
+
+from detdistill import paths
+from detdistill.data.manifest import Manifest
+from detdistill.params import Pair, Study
+from detdistill.report import numbers
+from detdistill.report.names import Names
+
+FAULTS_NAMED = 4
+
+
+def setup(study: Study, manifest: Manifest, names: Names) -> str:
+    """All of them that this study has something to say on."""
+    told = [faults(manifest), beginnings(study, names), across(study, names)]
+    return " ".join(sentence for sentence in told if sentence)
+
+
+def faults(manifest: Manifest) -> str:
+    """How many boxes of the raw data were dropped or clipped, and the first of them; empty when none was."""
+    splits = manifest.splits.values()
+    dropped, clipped = sum(split.dropped for split in splits), sum(split.clipped for split in splits)
+    if not dropped and not clipped:
+        return ""
+    counts = [
+        f"{numbers.counted(count, 'annotated box', 'annotated boxes')} {'was' if count == 1 else 'were'} {done}"
+        for count, done in ((dropped, "dropped"), (clipped, "clipped"))
+        if count
+    ]
+    first = [f"{each.image}, {each.done}: {each.reason}" for split in splits for each in split.faults][:FAULTS_NAMED]
+    rest = dropped + clipped - len(first)
+    named = "; ".join(first) + (f"; the manifest has the other {numbers.count(rest)}" if rest else "")
+    told = numbers.listing(counts)
+    return f"{told[0].upper()}{told[1:]} ({named})."
+
+
+def beginnings(study: Study, names: Names) -> str:
+    """What the teacher and the students of every pair begin with."""
+    shared = "All students of a pair, distilled or not, share one start, which is trained without a teacher."
+    others = [_beginning(study, pair, names) for pair in study.pairs]
+    if not any(others):
+        return f"{shared} Teachers and starts are trained from nothing."
+    return " ".join(
+        [
+            shared,
+            *(
+                each or f"{names.pair(pair.pair)} begins from nothing."
+                for pair, each in zip(study.pairs, others, strict=True)
+            ),
+        ]
+    )
+
+
+def across(study: Study, names: Names) -> str:
+    """Which recipes learn from another pair's teacher; empty when none does."""
+    told = [names.recipe(run.pair, run.recipe) + f" ({names.pair(run.pair)})" for run in study.across]
+    if not told:
+        return ""
+    learns, gap = ("learns", "its gap is the one") if len(told) == 1 else ("learn", "their gaps are those")
+    return f"Across families, {numbers.listing(told)} {learns} from another pair's teacher; {gap} to that teacher."
+
+
+def _beginning(study: Study, pair: Pair, names: Names) -> str | None:
+    parts = [
+        f"the {what} begins with {origin}"
+        for what, file in (("teacher", pair.teacher_from), ("start", pair.student_from))
+        if (origin := _origin(study, file, names)) is not None
+    ]
+    return f"{names.pair(pair.pair)}: {numbers.listing(parts)}." if parts else None
+
+
+def _origin(study: Study, file: str, names: Names) -> str | None:
+    """Whose backbone and neck a training begins with, or None when it begins with the data alone."""
+    for pair in study.pairs:
+        if Path(file) == paths.teacher(study.study, pair.pair):
+            return f"backbone and neck of the {names.pair(pair.pair)} teacher"
+        if Path(file) == paths.start(study.study, pair.pair):
+            return f"backbone and neck of the {names.pair(pair.pair)} start"
+    return None
