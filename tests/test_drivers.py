@@ -14,7 +14,7 @@ STUDIES = {"digits": Path("dvc.yaml"), "smoke": Path("params/smoke/dvc.yaml")}
 
 METHODS = ROOT / "src/detdistill/distill"
 TRAINED = ("model.safetensors", "curve.csv", "learning.json", "timing.json")
-EVALUATED = ("metrics.json", "detections.json", "latency.json")
+EVALUATED = ("headline.json", "metrics.json", "detections.json", "latency.json")
 DATA = ("images", "train.json", "val.json", "test.json", "manifest.json", "timing.json")
 FIGURES = ("taxonomy", "gains", "curves", "cost", "detections", "dag")
 
@@ -90,7 +90,8 @@ def test_dvc_has_a_folder_only_where_files_cannot_be_listed(project, study, dvc)
     loaded = load_study(study)
     codes = {f"src/detdistill/distill/{run.code}" for run in loaded.taught}
     engines = {f"src/detdistill/detectors/{pair.engine}" for pair in loaded.pairs}
-    assert folders <= {f"runs/{study}", "src/detdistill/report", "src/detdistill/detectors"} | codes | engines
+    whole = {f"runs/{study}", *(f"src/detdistill/{name}" for name in ("detectors", "distill", "report"))}
+    assert folders <= whole | codes | engines
 
 
 def test_commands_carry_identity_only(study, snakemake):
@@ -181,9 +182,10 @@ def _expected(study: str) -> dict[str, Step]:
         results += trained + evaluated
     data = [paths.data(study, name) for name in DATA]
     figures = [paths.figure(study, name) for name in FIGURES]
-    shown = [paths.summary(study), paths.data(study, "val.json"), paths.data(study, "timing.json")]
+    summarized = [paths.summary(study), paths.summary(study).with_name("timing.json")]
+    shown = [*summarized, paths.data(study, "val.json"), paths.data(study, "timing.json")]
     steps["data"] = [paths.params(study, "data")], data
-    steps["summarize"] = [plan, *results], [paths.summary(study)]
+    steps["summarize"] = [plan, *results], summarized
     steps["report"] = [plan, manifest, *shown, *results], [paths.report(study), *figures]
     return {
         f"detdistill {command} --study {study}": Step(

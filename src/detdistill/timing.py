@@ -14,7 +14,7 @@ from typing import Any, Self
 from detdistill.files import write_json
 
 _PACKAGES = (
-    "detdistill", "torch", "torchvision", "accelerate", "numpy", "pillow", "pycocotools", "scikit-learn", "safetensors"
+    "detdistill", "torch", "torchvision", "accelerate", "numpy", "pillow", "pycocotools", "scikit-learn", "safetensors", "transformers"
 )  # fmt: skip
 
 

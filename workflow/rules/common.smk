@@ -15,7 +15,7 @@ RUNS = [
 ]
 
 TRAINED = ["model.safetensors", "curve.csv", "learning.json", "timing.json"]
-EVALUATED = ["metrics.json", "detections.json", "latency.json"]
+EVALUATED = ["headline.json", "metrics.json", "detections.json", "latency.json"]
 
 
 def any_of(names):

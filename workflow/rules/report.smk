@@ -6,9 +6,10 @@ rule summarize:
         results(PAIRS),
         "params/{study}/study.yaml",
         CORE,
+        source(".", "timing"),
         source("report", "results", "statistics", "summarize", "summary", "taxonomy"),
     output:
-        "reports/{study}/summary.json",
+        multiext("reports/{study}/", "summary.json", "timing.json"),
     log:
         "logs/{study}/summarize.log",
     threads: 1
@@ -24,11 +25,13 @@ rule report:
     input:
         results(PAIRS),
         "reports/{study}/summary.json",
+        "reports/{study}/timing.json",
         "data/{study}/manifest.json",
         "data/{study}/val.json",
         "data/{study}/timing.json",
         "params/{study}/study.yaml",
         READING,
+        everything("src/detdistill/distill"),
         everything("src/detdistill/report"),
     output:
         "reports/{study}.pdf",
