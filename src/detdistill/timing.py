@@ -14,7 +14,8 @@ from typing import Any, Self
 from detdistill.files import write_json
 
 _PACKAGES = (
-    "detdistill", "torch", "torchvision", "accelerate", "numpy", "pillow", "pycocotools", "scikit-learn", "safetensors", "transformers"
+    "detdistill", "torch", "torchvision", "transformers", "accelerate", "numpy", "pillow", "pycocotools",
+    "scikit-learn", "safetensors",
 )  # fmt: skip
 
 
