@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -61,7 +60,7 @@ def _panels(pairs: int) -> tuple[Figure, list[Axes], list[Axes]]:
         panels = list(figure.subplots(1, pairs + len(_MODEL), width_ratios=[2.1] * pairs + [1] * len(_MODEL)))
         return figure, panels[:pairs], panels[pairs:]
     figure = Figure(figsize=(FULL_WIDTH, 4.4), layout="constrained")
-    upper, lower = np.ravel(figure.subfigures(2, 1, height_ratios=[2.6, 1.6]))
+    upper, lower = figure.subfigures(2, 1, height_ratios=[2.6, 1.6])  # type: ignore[misc]
     return figure, list(upper.subplots(1, pairs)), list(lower.subplots(1, len(_MODEL)))
 
 
