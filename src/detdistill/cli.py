@@ -6,6 +6,7 @@ It only dispatches; each verb imports its module when it runs, so that `detdisti
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -18,9 +19,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+study_app = typer.Typer(help="Studies: a data set with its pairs, recipes and seeds.", no_args_is_help=True)
+app.add_typer(study_app, name="study")
 StudyName = Annotated[str, typer.Option("--study", help="A folder below params/.")]
 PairName = Annotated[str, typer.Argument(metavar="PAIR", help="A pair of the study.")]
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe that the study lists for this pair.")]
+SPLIT_HELP = "VOC: an image set, such as train or VOC2007/trainval. COCO: ANNOTATIONS or ANNOTATIONS:IMAGES, below DIR."
 Seed = Annotated[int, typer.Argument(metavar="SEED", min=0)]
 
 
@@ -116,6 +120,31 @@ def methods() -> None:
 
     for name, file in files().items():
         typer.echo(f"{file.parent!s:<14} {name:<10} {summary(name)}")
+
+
+@study_app.command("new")
+def study_new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The folder below params/ that is made.")],
+    voc: Annotated[Path | None, typer.Option(help="A folder with Annotations, ImageSets and JPEGImages.")] = None,
+    coco: Annotated[Path | None, typer.Option(help="A folder with COCO JSON files and images.")] = None,
+    train: Annotated[str | None, typer.Option(help=SPLIT_HELP)] = None,
+    val: Annotated[str | None, typer.Option(help="The same for validation; by default also held out of train.")] = None,
+    test: Annotated[str | None, typer.Option(help="The same for the test; by default also that of validation.")] = None,
+    size: Annotated[int | None, typer.Option(min=32, help="Longest side of the images; default: by the boxes.")] = None,
+    title: Annotated[str | None, typer.Option(help="Of the report.")] = None,
+) -> None:
+    """Write the parameters of a study of your own data, sized by its statistics."""
+    from detdistill.new_study import new
+
+    given: list[tuple[Literal["voc", "coco"], Path]] = []
+    given += [("voc", voc)] if voc else []
+    given += [("coco", coco)] if coco else []
+    if len(given) != 1:
+        raise UserError("study new: one of --voc DIR and --coco DIR is needed")
+    splits = {split: chosen for split, chosen in (("train", train), ("val", val), ("test", test)) if chosen}
+    [(kind, folder)] = given
+    made = new(name, kind, folder, splits, size, title)  # type: ignore[arg-type]
+    typer.echo(f"wrote {made}; edit what you like, then: snakemake --config study={name}")
 
 
 def main() -> None:

@@ -1,0 +1,158 @@
+"""COCO files: one JSON a split, and folders of images.
+
+Crowd regions are kept and flagged, and so is the annotated area, which COCO's metric sorts objects by.
+"""
+
+import json
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from detdistill import paths
+from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, write
+from detdistill.errors import UserError
+from detdistill.params import Slice, parse
+
+
+class Split(Slice):
+    """One split: the JSON file and the folder that its file names are below, both below the data's own folder."""
+
+    annotations: str
+    images: str = "."
+
+
+class Params(Reading):
+    """`data.yaml` of a study of kind `coco`."""
+
+    kind: Literal["coco"]
+    splits: dict[SplitName, Split]
+
+
+class _Item(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+    id: int
+
+
+class _Image(_Item):
+    file_name: str
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+
+
+class _Annotation(_Item):
+    image_id: int
+    category_id: int
+    bbox: Annotated[list[FiniteFloat], Field(min_length=4, max_length=4)]
+    area: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    iscrowd: Annotated[int, Field(ge=0, le=1)] = 0
+
+
+class _Category(_Item):
+    name: str
+
+
+class File(BaseModel):
+    """What is read of a COCO file; other keys (licences, masks) are passed over."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    images: Annotated[list[_Image], Field(min_length=1)]
+    annotations: list[_Annotation]
+    categories: Annotated[list[_Category], Field(min_length=1)]
+
+
+def make(params: Params, study: str) -> None:
+    """Write the prepared data of `study`. Raises UserError for params and files that are wrong."""
+    where = str(paths.params(study, "data"))
+    write(study, params.kind, params, load(params, where))
+
+
+def load(params: Params, where: str) -> Raw:
+    """The annotations of all splits; `where` is the file of the params. Raises UserError."""
+    root = params.root(where)
+    files = {root / split.annotations: read(root / split.annotations) for split in params.splits.values()}
+    splits = {
+        name: images(files[root / split.annotations], root / split.annotations, root, split.images)
+        for name, split in params.splits.items()
+    }
+    return Raw(root, params.classes or class_names(files), params.held_out(splits, where))
+
+
+def read(file: Path) -> File:
+    """The checked content of a COCO file. Raises UserError, naming the file and the field.
+
+    What is not COCO is told before it is parsed: a gigabyte of other JSON costs no memory.
+    """
+    try:
+        with open(file, "rb") as stream:
+            if not stream.seek(0, 2):
+                raise UserError(f"{file}: an empty file")
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
+                for key in File.model_fields:
+                    if text.find(f'"{key}"'.encode()) < 0:
+                        raise UserError(f"{file}: not a COCO file of objects: {key!r} is missing")
+                value = json.loads(text[:])
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}: not JSON: {error}") from None
+    content = parse(File, value, str(file))
+    _require_ids(content.images, f"{file}: images")
+    _require_ids(content.annotations, f"{file}: annotations")
+    _require_ids(content.categories, f"{file}: categories")
+    names = [category.name for category in content.categories]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{file}: categories: two are called {name!r}")
+    return content
+
+
+def class_names(files: dict[Path, File]) -> list[str]:
+    """The names of the categories in the order of their ids, which all files must agree on."""
+    first = next(iter(files))
+    expected = _categories(files[first])
+    for file, content in files.items():
+        if _categories(content) != expected:
+            raise UserError(f"{file}: categories: others than those of {first}; name the `classes` in data.yaml")
+    return [name for _, name in expected]
+
+
+def images(content: File, file: Path, root: Path, folder: str) -> list[RawImage]:
+    """The images of a file with their objects, in the file's order."""
+    names = {category.id: category.name for category in content.categories}
+    objects: dict[int, list[RawObject]] = {image.id: [] for image in content.images}
+    for each in content.annotations:
+        where = f"{file}: annotation {each.id}"
+        if each.image_id not in objects:
+            raise UserError(f"{where}: image_id: no image has id {each.image_id}")
+        if each.category_id not in names:
+            raise UserError(f"{where}: category_id: no category has id {each.category_id}")
+        x, y, width, height = each.bbox
+        corners = (x, y, x + width, y + height)
+        field = f"{where}: category_id"
+        objects[each.image_id].append(RawObject(corners, names[each.category_id], field, each.area, each.iscrowd == 1))
+    found = []
+    for image in content.images:
+        where = f"{file}: image {image.id}: file_name"
+        path = Path(folder, image.file_name)
+        if path.is_absolute() or ".." in path.parts:
+            raise UserError(f"{where}: {image.file_name!r} lies outside {root / folder}")
+        found.append(RawImage(path.as_posix(), (image.width, image.height), objects[image.id], where))
+    return found
+
+
+def _categories(content: File) -> list[tuple[int, str]]:
+    return sorted((category.id, category.name) for category in content.categories)
+
+
+def _require_ids(items: Sequence[_Item], where: str) -> None:
+    """Raise UserError when two have the same id."""
+    seen: set[int] = set()
+    for item in items:
+        if item.id in seen:
+            raise UserError(f"{where}: two have id {item.id}")
+        seen.add(item.id)

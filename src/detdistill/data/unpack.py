@@ -1,0 +1,94 @@
+"""Archives unpacked file by file: nothing outside the folder, nothing twice, and an interrupted one goes on.
+
+A tar's members pass Python's "data" filter (PEP 706); a zip's names are held to the same rule. Links and devices are
+refused: no data set of images needs them.
+"""
+
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from detdistill.errors import UserError
+from detdistill.files import explained
+
+Member = tuple[str, int, Callable[[], IO[bytes]]]
+"""Path in the folder, size in bytes, and what opens the content."""
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+
+
+def unpack(archive: Path, folder: Path, limit: int) -> None:
+    """Unpack a tar (plain or compressed) or zip below `folder`, passing over files that are already there.
+
+    Raises UserError, naming the archive, when it is broken or no archive, when a member lies outside the folder, is a
+    link or a device, when it holds more than `limit` bytes, and when the disk is full.
+    """
+    total = 0
+    try:
+        for name, size, opened in _members(archive, folder):
+            total += size
+            if total > limit:
+                raise UserError(f"{archive}: holds more than the {limit} bytes that it may unpack to")
+            _write(folder / name, size, opened)
+    except _BROKEN as error:
+        raise UserError(f"{archive}: a broken archive: {error}") from None
+
+
+def _members(archive: Path, folder: Path) -> Iterator[Member]:
+    if zipfile.is_zipfile(archive):
+        return _of_zip(archive, folder)
+    if tarfile.is_tarfile(archive):
+        return _of_tar(archive, folder)
+    raise UserError(f"{archive}: neither a tar nor a zip archive, or a broken one")
+
+
+def _of_tar(archive: Path, folder: Path) -> Iterator[Member]:
+    with tarfile.open(archive) as opened:
+        for member in opened:
+            try:
+                name = tarfile.data_filter(member, str(folder)).name
+            except tarfile.FilterError as error:
+                raise UserError(f"{archive}: refused: {error}") from None
+            if not (member.isreg() or member.isdir()):
+                raise UserError(f"{archive}: refused: {member.name!r} is neither a file nor a folder")
+            if member.isreg():
+                yield name, member.size, partial(_opened, opened, member)
+
+
+def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    stream = archive.extractfile(member)
+    if stream is None:
+        raise tarfile.ReadError(f"{member.name} has no content")
+    return stream
+
+
+def _of_zip(archive: Path, folder: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(archive) as opened:
+        for info in opened.infolist():
+            if not (folder / info.filename).resolve().is_relative_to(folder.resolve()):
+                raise UserError(f"{archive}: refused: {info.filename!r} would be unpacked outside the folder")
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise UserError(f"{archive}: refused: {info.filename!r} is neither a file nor a folder")
+            if not info.is_dir():
+                yield info.filename, info.file_size, partial(opened.open, info)
+
+
+def _write(target: Path, size: int, opened: Callable[[], IO[bytes]]) -> None:
+    if target.is_file() and target.stat().st_size == size:
+        return
+    partial = target.with_name(f".{target.name}.partial")
+    with explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with opened() as source, open(partial, "wb") as written:
+                shutil.copyfileobj(source, written)
+            os.replace(partial, target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
