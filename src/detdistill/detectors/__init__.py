@@ -36,5 +36,6 @@ def build(engine: str, params: dict[str, Any], num_classes: int, where: str = "d
         module = importlib.import_module(f"detdistill.detectors.{engine}")
     except ModuleNotFoundError as error:
         guide = f"; see {GUIDES[engine]}" if engine in GUIDES else ""
-        raise UserError(f"{where}: engine {engine!r}: {error.name} is not installed{guide}") from error
+        missing = str(error.name).partition(".")[0]
+        raise UserError(f"{where}: engine {engine!r}: {missing} is not installed{guide}") from error
     return module.build(params, num_classes, where)

@@ -155,26 +155,28 @@ def fcos(sizes: FCOSParams, num_classes: int, where: str) -> FCOS:
 
 def configured(sizes: ConfigParams, num_classes: int, where: str) -> nn.Module:
     """The model of a config file, with the data's number of classes. Raises UserError for one that cannot be used."""
-    path = Path(sizes.config)
+    where, path = f"{where}: detector.config: {sizes.config}", Path(sizes.config)
     if not path.is_file():
-        raise UserError(f"{where}: detector.config: {path}: no such file")
-    if path.suffix == ".py":
-        if not sizes.allow_code:
-            raise UserError(
-                f"{where}: detector.config: {path} is Python and would be run; say allow_code: true to allow"
-            )
-        model = LazyConfig.load(str(path)).model
-        (model.roi_heads if "roi_heads" in model else model).num_classes = num_classes
-        return instantiate(model)
-    config = get_cfg()
+        raise UserError(f"{where}: no such file")
+    if path.suffix == ".py" and not sizes.allow_code:
+        raise UserError(f"{where} is Python and would be run; say allow_code: true to allow it")
     try:
-        config.merge_from_file(str(path), allow_unsafe=sizes.allow_code)
+        return _lazy(path, num_classes) if path.suffix == ".py" else _from_yaml(path, sizes.allow_code, num_classes)
     except yaml.constructor.ConstructorError as error:
-        raise UserError(
-            f"{where}: detector.config: {path} would run code; say allow_code: true to allow: {error}"
-        ) from None
-    except (yaml.YAMLError, KeyError, ValueError) as error:
-        raise UserError(f"{where}: detector.config: {path}: not a config of Detectron2: {error}") from None
+        raise UserError(f"{where} would run code; say allow_code: true to allow it: {error}") from None
+    except (yaml.YAMLError, KeyError, ValueError, TypeError, AssertionError, AttributeError) as error:
+        raise UserError(f"{where}: Detectron2 cannot build it: {type(error).__name__}: {error}") from error
+
+
+def _lazy(path: Path, num_classes: int) -> nn.Module:
+    model = LazyConfig.load(str(path)).model
+    (model.roi_heads if "roi_heads" in model else model).num_classes = num_classes
+    return instantiate(model)
+
+
+def _from_yaml(path: Path, allow_code: bool, num_classes: int) -> nn.Module:
+    config = get_cfg()
+    config.merge_from_file(str(path), allow_unsafe=allow_code)
     config.MODEL.DEVICE = "cpu"
     config.MODEL.ROI_HEADS.NUM_CLASSES = config.MODEL.RETINANET.NUM_CLASSES = num_classes
     return build_model(config)
