@@ -184,6 +184,25 @@ class TestDense:
         assert not [name for name in dense.model.state_dict() if "normalizer" in name]
 
 
+LACKING = {"faster_rcnn": tiny.NEEDS_DENSE_HEAD, "retinanet": tiny.NEEDS_RPN, "fcos": tiny.NEEDS_RPN}
+CASES = [(family, method) for family, lacking in LACKING.items() for method in tiny.METHODS if method not in lacking]
+
+
+@pytest.mark.parametrize(("family", "method"), CASES)
+def test_every_method_trains_every_parameter_and_leaves_the_teacher_alone(family: str, method: str) -> None:
+    own, other = detector_of(family), tiny.teacher(family, engine="detectron2")
+    params = tiny.METHODS[method] | ({"strides": [8, 16]} if method == "fitnets" else {})
+    distillation = tiny.distillation(family, {method: params}, student=own, other=other).train()
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    losses = distillation(*tiny.batch(3))
+    assert any(name.startswith(f"{method}.") for name in losses)
+    assert all(loss.isfinite() for loss in losses.values())
+    torch.stack(list(losses.values())).sum().backward()
+    assert not [name for name, parameter in distillation.named_parameters() if parameter.grad is None]
+    assert all(parameter.grad is None for parameter in other.parameters())
+    assert all(tensor.equal(before[name]) or tensor.isnan() for name, tensor in other.state_dict().items())
+
+
 CONFIG = {
     "MODEL": {
         "META_ARCHITECTURE": "GeneralizedRCNN",
@@ -500,9 +519,7 @@ class TestWeights:
     def test_files_that_are_missing_or_altered_are_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DETDISTILL_RAW", str(tmp_path))
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(
-            UserError, match=r"detector\.weights\.file: none\.pth: not found in .*data/raw"
-        ):
+        with pytest.raises(UserError, match=r"detector\.weights\.file: none\.pth: not found in .*data/raw"):
             self.detector({"file": "none.pth", "sha256": "0" * 8}).initialize("student.yaml")
         self.file(tmp_path, {})
         with pytest.raises(UserError, match=r"resnet18\.pth: SHA-256 .*, expected 00000000; remove the file"):
