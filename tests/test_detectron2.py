@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.models import resnet18, resnet50
 
+from detdistill import data, paths, train
+from detdistill.checkpoint import Scratch
 from detdistill.data.manifest import Split
 from detdistill.data.records import Record
 from detdistill.detectors import build
@@ -25,6 +29,7 @@ from detdistill.distill.cnn.head.crosskd import decode
 from detdistill.errors import UserError
 from detdistill.evaluate.coco import coco_metrics
 from detdistill.evaluate.voc import voc_metrics
+from detdistill.files import sha256
 
 pytest.importorskip("detectron2", reason="the engine detectron2 is not installed")
 
@@ -243,6 +248,33 @@ def config(tmp_path: Path) -> Path:
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(CONFIG))
     return file
+
+
+def test_a_killed_training_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = "smoke_detectron2"
+    shutil.copytree(Path("params", study), tmp_path / "params" / study)
+    monkeypatch.chdir(tmp_path)
+    data.make(study)
+    train.train_start(study, "retinanet")
+    model = paths.start(study, "retinanet")
+    straight = sha256(model)
+    model.unlink()
+    save, saved = Scratch.save, []
+
+    def killed(scratch: Scratch, state: dict[str, Any]) -> None:
+        save(scratch, state)
+        saved.append(state["step"])
+        raise KeyboardInterrupt
+
+    for _ in range(2):  # each process comes one checkpoint further
+        monkeypatch.setattr(Scratch, "save", killed)
+        with contextlib.suppress(KeyboardInterrupt):
+            train.train_start(study, "retinanet")
+        assert not model.exists()
+    monkeypatch.setattr(Scratch, "save", save)
+    train.train_start(study, "retinanet")
+    assert saved == [4, 8]
+    assert sha256(model) == straight
 
 
 class TestPlainDetectron2:
