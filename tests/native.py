@@ -63,11 +63,36 @@ def transformers_predictions(detector: Detector, images: list[Tensor]) -> list[D
     )
 
 
+def detectron2_inputs(images: list[Tensor], targets: list[Target] | None = None) -> list[dict[str, Any]]:
+    """BGR in 0..255, as Detectron2 reads images."""
+    from detectron2.structures import Boxes, Instances
+
+    inputs: list[dict[str, Any]] = [{"image": 255 * image[[2, 1, 0]]} for image in images]
+    for each, target in zip(inputs, targets or []):  # noqa: B905
+        each["instances"] = Instances(each["image"].shape[1:])
+        each["instances"].gt_boxes, each["instances"].gt_classes = Boxes(target["boxes"]), target["labels"]
+    return inputs
+
+
+def detectron2_losses(detector: Detector, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
+    from detectron2.utils.events import EventStorage
+
+    with EventStorage():
+        return detector.model(detectron2_inputs(images, targets))
+
+
+def detectron2_predictions(detector: Detector, images: list[Tensor]) -> list[Detections]:
+    found = [each["instances"] for each in detector.model(detectron2_inputs(images))]
+    return [{"boxes": f.pred_boxes.tensor, "scores": f.scores, "labels": f.pred_classes} for f in found]
+
+
 LOSSES: dict[str, Callable[[Any, list[Tensor], list[Target]], dict[str, Tensor]]] = {
+    "detectron2": detectron2_losses,
     "torchvision": torchvision_losses,
     "transformers": transformers_losses,
 }
 PREDICTIONS: dict[str, Callable[[Any, list[Tensor]], list[Detections]]] = {
+    "detectron2": detectron2_predictions,
     "torchvision": torchvision_predictions,
     "transformers": transformers_predictions,
 }

@@ -29,6 +29,8 @@ TRANSFORMER = {
     "queries": 6,
     "detections": 12,
 }
+BODY = {"depth": 18, "width": 8, "neck_channels": 8, "norm": "BN", "freeze": 0}
+ANCHORS = {"anchors": [[12.0], [22.0], [32.0], [64.0], [96.0]], "aspect_ratios": [1.0]}
 # engine, family -> sizes; the first engine of a family is the one that tests of methods use
 SIZES: dict[tuple[str, str], dict[str, Any]] = {
     ("torchvision", "faster_rcnn"): {
@@ -44,8 +46,35 @@ SIZES: dict[tuple[str, str], dict[str, Any]] = {
     ("torchvision", "retinanet"): {**TRUNK, "anchors": [[12.0], [22.0]], "candidates": 20},
     ("transformers", "rt_detr"): {**TRUNK, **TRANSFORMER, "denoising": 4},
     ("transformers", "deformable_detr"): {**TRUNK, **TRANSFORMER},
+    ("detectron2", "faster_rcnn"): {
+        **BODY,
+        **ANCHORS,
+        "rpn_batch": 16,
+        "rpn_pre_nms": 40,
+        "rpn_pre_nms_test": 40,
+        "rpn_post_nms": 20,
+        "rpn_post_nms_test": 20,
+        "roi_batch": 8,
+        "roi_size": 3,
+        "hidden": 16,
+    },
+    ("detectron2", "retinanet"): {**BODY, **ANCHORS, "convolutions": 2, "candidates": 20},
+    ("detectron2", "fcos"): {**BODY, "convolutions": 2, "candidates": 20},
 }
+SHARED_TRUNK = [which for which in SIZES if which[0] != "detectron2"]
+"""Those whose backbone and neck are `detectors.resnet_fpn`."""
 TEACHER = {"widths": [16, 32], "neck_channels": 12}
+WIDER = {"detectron2": {"width": 16, "neck_channels": 12}}
+"""engine -> the sizes of a teacher, where they have other names"""
+# engine, family -> channels of the backbone's and the neck's levels, where they are not those of TRUNK
+CHANNELS: dict[tuple[str, str], tuple[dict[str, int], dict[str, int]]] = {
+    ("detectron2", "faster_rcnn"): (
+        {"4": 8, "8": 16, "16": 32, "32": 64},
+        dict.fromkeys(("4", "8", "16", "32", "64"), 8),
+    ),
+    ("detectron2", "retinanet"): ({"8": 16, "16": 32, "32": 64}, dict.fromkeys(("8", "16", "32", "64", "128"), 8)),
+    ("detectron2", "fcos"): ({"8": 16, "16": 32, "32": 64}, dict.fromkeys(("8", "16", "32", "64", "128"), 8)),
+}
 
 # method -> its parameters, all terms on
 METHODS: dict[str, dict[str, Any]] = {
@@ -87,7 +116,8 @@ def detector(family: str, seed: int = 0, num_classes: int = K, engine: str | Non
 
 def teacher(family: str, **changes: Any) -> Detector:
     """A wider one, in eval mode."""
-    return detector(family, seed=1, **{**TEACHER, **changes}).eval()
+    wider = WIDER.get(changes.get("engine") or engine_of(family), TEACHER)
+    return detector(family, seed=1, **{**wider, **changes}).eval()
 
 
 def batch(images: int = 2, seed: int = 0) -> tuple[list[Tensor], list[Target]]:

@@ -9,6 +9,9 @@ from typing import Any
 from detdistill.detectors.base import Detector
 from detdistill.errors import UserError, near
 
+GUIDES = {"detectron2": "https://detectron2.readthedocs.io/en/latest/tutorials/install.html"}
+"""Where to read how to install an engine that the project's own environment has not."""
+
 
 def engines() -> list[str]:
     """The names of the engines: every folder here, with a `build` of its families."""
@@ -29,4 +32,10 @@ def build(engine: str, params: dict[str, Any], num_classes: int, where: str = "d
     """
     if engine not in engines():
         raise UserError(f"{where}: no engine {engine!r}{near(engine, engines())}")
-    return importlib.import_module(f"detdistill.detectors.{engine}").build(params, num_classes, where)
+    try:
+        module = importlib.import_module(f"detdistill.detectors.{engine}")
+    except ModuleNotFoundError as error:
+        guide = f"; see {GUIDES[engine]}" if engine in GUIDES else ""
+        missing = str(error.name).partition(".")[0]
+        raise UserError(f"{where}: engine {engine!r}: {missing} is not installed{guide}") from error
+    return module.build(params, num_classes, where)

@@ -148,6 +148,26 @@ class Detector(nn.Module, ABC):
     def predict(self, images: Sequence[Tensor]) -> list[Detections]:
         """Final detections an image: `boxes` (n, 4) xyxy pixels, `scores` (n,) descending, `labels` (n,) in 0..K-1."""
 
+    def initialize(self, where: str) -> None:
+        """Load the published weights that the parameters name, if they do; for a training that begins with the data.
+
+        Args:
+            where: the file of the parameters, for errors.
+
+        Raises:
+            UserError: weights that are missing, altered or of another backbone.
+        """
+
+    def augment(self, image: Tensor, target: Target, generator: torch.Generator) -> tuple[Tensor, Target]:
+        """One training sample as the engine's own recipe varies it; without one, as it is.
+
+        Args:
+            image: uint8 (3, H, W) RGB, as the data set gives it.
+            target: `boxes` (n, 4), and tensors of n rows or none beside it.
+            generator: the only source of randomness.
+        """
+        return image, target
+
     def finish_head(
         self, cls_features: dict[str, Tensor], box_features: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
