@@ -90,7 +90,7 @@ def test_dvc_has_a_folder_only_where_files_cannot_be_listed(project, study, dvc)
     loaded = load_study(study)
     codes = {f"src/detdistill/distill/{run.code}" for run in loaded.taught}
     engines = {f"src/detdistill/detectors/{pair.engine}" for pair in loaded.pairs}
-    whole = {f"runs/{study}", *(f"src/detdistill/{name}" for name in ("detectors", "distill", "report"))}
+    whole = {f"runs/{study}", *(f"src/detdistill/{name}" for name in ("data", "detectors", "distill", "report"))}
     assert folders <= whole | codes | engines
 
 

@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import yaml
-
 PAIRS = [pair["pair"] for pair in config["pairs"]]
 LISTED = {pair["pair"]: pair for pair in config["pairs"]}
 TAUGHT = {(run["pair"], run["recipe"]): run for run in config["distilled"] + config["across"]}
-KIND = yaml.safe_load(Path(f"params/{STUDY}/data.yaml").read_text())["kind"]
 RUNS = [
     *[(pair, "teacher", 0) for pair in PAIRS],
     *[(run["pair"], run["recipe"], seed) for run in config["plain"] for seed in config["seeds"]],

@@ -6,7 +6,7 @@ rule data:
         "params/{study}/data.yaml",
         CORE,
         source(".", "timing"),
-        source("data", "__init__", KIND, "drawing", "png", "prepared"),
+        everything("src/detdistill/data"),
     output:
         directory("data/{study}/images"),
         multiext("data/{study}/", "train.json", "val.json", "test.json", "manifest.json", "timing.json"),
