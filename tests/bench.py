@@ -1,4 +1,4 @@
-"""`make bench`: what the drivers cost with nothing to do, what each recipe adds to a step, where a transformer's goes.
+"""`make bench`: the drivers with nothing to do, each recipe's step, a transformer's step, reading COCO.
 
 Run it after the study. Times hang on the machine, so steps are told as ratios to the plain student's, taken in turns in
 one process; nothing here is asserted.
@@ -6,12 +6,16 @@ one process; nothing here is asserted.
 
 from __future__ import annotations
 
+import random
+import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +23,8 @@ from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher, RTDetrLoss
 
 from detdistill import detectors, distill, paths
 from detdistill.data.manifest import load
+from detdistill.data.prepared import Annotations, Object
+from detdistill.data.records import read_records
 from detdistill.evaluate.predict import as_float
 from detdistill.optimize import optimizer
 from detdistill.params import DistilledRun, Training, load_recipe, load_side, load_study
@@ -44,7 +50,11 @@ LIGHTER: dict[str, dict[str, Any]] = {
 }
 
 
+COCO_IMAGES, COCO_BOXES, COCO_CLASSES = 118_287, 860_001, 80
+
+
 def main(study: str) -> None:
+    _read_coco_size()
     for driver in (["snakemake", "--config", f"study={study}"], ["dvc", "repro", *_dvc_file(study)]):
         seconds = [_seconds(lambda: subprocess.run(driver, check=True, capture_output=True)) for _ in range(REPEATS)]  # noqa: B023
         print(f"{driver[0]} with nothing to do: {statistics.median(seconds):.1f} s (median of {REPEATS})")
@@ -127,6 +137,32 @@ def _count(spent: Counter[str], part: str, owner: Any, name: str) -> None:
     setattr(owner, name, counted)
 
 
+def _read_coco_size() -> None:
+    """Annotations of COCO's size, made up, are read in a process of their own, whose memory is told."""
+    classes = [str(label) for label in range(COCO_CLASSES)]
+    draw, annotations = random.Random(0), Annotations(classes)
+    for image in range(COCO_IMAGES):
+        count = COCO_BOXES * (image + 1) // COCO_IMAGES - COCO_BOXES * image // COCO_IMAGES
+        boxes = [tuple(round(draw.uniform(1, 200), 2) for _ in range(4)) for _ in range(count)]
+        objects = [Object(box, draw.randrange(COCO_CLASSES)) for box in boxes]
+        annotations.add_image(f"{image:012d}.jpg", 640, 480, objects, file_sha256="0" * 64)
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        file.write(annotations.content())
+        file.flush()
+        print(
+            subprocess.run(
+                [sys.executable, __file__, "--read", file.name], check=True, text=True, capture_output=True
+            ).stdout,
+            end="",
+        )
+
+
+def _read(file: str) -> None:
+    seconds = _seconds(lambda: read_records(Path(file), [str(label) for label in range(COCO_CLASSES)]))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"annotations of COCO's size ({COCO_IMAGES} images, {COCO_BOXES} boxes): {seconds:.1f} s, {memory:.1f} GiB")
+
+
 def _dvc_file(study: str) -> list[str]:
     return [] if study == "digits" else [f"params/{study}/dvc.yaml"]
 
@@ -165,4 +201,4 @@ def _core_seconds(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    _read(sys.argv[2]) if sys.argv[1] == "--read" else main(*sys.argv[1:])
