@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,6 +144,22 @@ def test_sync_tells_snakemake_what_dvc_finished(by_dvc):
     assert "Nothing to be done" in by_dvc.run(*SNAKEMAKE, "--dry-run")
     assert told_by_dvc(by_dvc, "status", PIPELINE) == {}
     assert "both drivers" in by_dvc.run("detdistill", "sync", "--study", "smoke")
+
+
+def test_a_second_clone_pulls_and_has_nothing_to_do(clone, by_dvc, tmp_path):
+    """What DVC keeps travels through a remote; the lock, the reports and Snakemake's view of them through Git."""
+    by_dvc.run("dvc", "remote", "add", "--default", "--force", "shelf", str(tmp_path / "shelf"))
+    by_dvc.run("dvc", "push", PIPELINE)
+    second = clone("second")
+    for name in (".dvc/config", "params/smoke/dvc.lock", "reports/smoke.pdf"):
+        shutil.copy2(by_dvc.root / name, second.root / name)
+    shutil.copytree(by_dvc.root / "reports/smoke", second.root / "reports/smoke")
+    second.run("dvc", "pull", PIPELINE)
+    assert repeatable(second.root) == repeatable(by_dvc.root)
+    assert told_by_dvc(second, "status", PIPELINE) == {}
+    assert planned_by_dvc(second) == set()
+    second.run("detdistill", "sync", "snakemake", "--study", "smoke")
+    assert "Nothing to be done" in second.run(*SNAKEMAKE, "--dry-run")
 
 
 def test_a_changed_weight_makes_both_drivers_name_the_same_steps(by_snakemake, by_dvc):

@@ -1,0 +1,282 @@
+"""COCO and VOC data become one manifest, and each fault of theirs is one sentence with file and field."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from small_data import BOXES, HEIGHT, SPLITS, WIDTH, make_coco, make_voc, voc_xml
+
+from detdistill import data, paths
+from detdistill.data import manifest
+from detdistill.data.reading import taken
+from detdistill.errors import UserError
+
+STUDY = "own"
+VOC = {"kind": "voc", "folder": "raw/own", "splits": {split: [split] for split in SPLITS}}
+COCO = {
+    "kind": "coco",
+    "folder": "raw/own",
+    "splits": {split: {"annotations": f"annotations/instances_{split}.json", "images": split} for split in SPLITS},
+}
+XML = Path("raw/own/Annotations/img0.xml")
+JSON = Path("raw/own/annotations/instances_train.json")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def voc(project):
+    return make_voc(project / "raw/own")
+
+
+@pytest.fixture
+def coco(project):
+    return make_coco(project / "raw/own")
+
+
+def make(params: dict, **changes) -> manifest.Manifest:
+    file = paths.params(STUDY, "data")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump({**params, **changes}))
+    data.make(STUDY)
+    return manifest.load(STUDY)
+
+
+def refuse(params: dict, **changes) -> str:
+    """The one line that is said; no manifest and no images may be left."""
+    with pytest.raises(UserError) as caught:
+        make(params, **changes)
+    assert "\n" not in str(caught.value)
+    assert not paths.data(STUDY, "manifest.json").exists()
+    assert not paths.data(STUDY, "images").exists()
+    return str(caught.value)
+
+
+def test_voc_images_stay_where_they_are(voc):
+    made = make(VOC)
+    assert made.classes == ["RBC", "WBC"]
+    assert {name: entry.images for name, entry in made.splits.items()} == SPLITS
+    split = made.split("train")
+    image, targets = split[0]
+    with Image.open(voc / "JPEGImages/img0.jpg") as opened:
+        assert (image.permute(1, 2, 0).numpy() == np.array(opened)).all()
+    (x0, y0, x1, y1), _ = BOXES
+    assert targets["boxes"][0].tolist() == [x0 - 1, y0 - 1, x1, y1]
+    assert targets["difficult"].tolist() == [False, True]
+    assert not list(paths.data(STUDY, "images").iterdir())
+
+
+def test_voc_pixels_may_count_from_zero(voc):
+    assert make(VOC, first_pixel=0).split("train").records[0].boxes[0].tolist() == list(BOXES[0])
+
+
+def test_coco_keeps_areas_and_crowds_and_orders_classes_by_id(coco):
+    made = make(COCO)
+    assert made.classes == ["WBC", "RBC"]
+    record = made.split("test").records[0]
+    assert record.boxes.tolist() == [list(map(float, box)) for box in BOXES]
+    assert record.labels.tolist() == [1, 0]
+    assert record.areas.tolist() == [1000.5, 1000.5]
+    assert record.iscrowd.tolist() == [False, True]
+    assert made.split("test").image(0).shape == (3, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("kind", ["voc", "coco"])
+def test_resized_images_are_written_and_boxes_and_areas_go_with_them(kind, request):
+    request.getfixturevalue(kind)
+    params = {"voc": VOC, "coco": COCO}[kind]
+    whole, half = make(params).split("train").records[0], make(params, resize=WIDTH // 2)
+    assert half.folder is None
+    split = half.split("train")
+    assert split.image(0).shape == (3, HEIGHT // 2, WIDTH // 2)
+    assert torch.allclose(split.records[0].boxes, whole.boxes / 2)
+    assert torch.allclose(split.records[0].areas, whole.areas / 4)
+
+
+def test_classes_of_the_params_set_the_order(voc):
+    assert make(VOC, classes=["WBC", "RBC"]).split("train").records[0].labels.tolist() == [1, 0]
+
+
+def test_images_held_out_for_validation_leave_train_and_are_the_same_again(voc):
+    splits = {"train": ["train"], "test": ["test"]}
+    first, again = (make(VOC, splits=splits, hold_out=2) for _ in range(2))
+    assert first.digest == again.digest
+    assert (first.splits["train"].images, first.splits["val"].images) == (6, 2)
+    names = [{record.file_name for record in first.split(split).records} for split in ("train", "val")]
+    assert not names[0] & names[1]
+
+
+@pytest.mark.parametrize(
+    ("corners", "box", "wrong"),
+    [
+        ((1, 2, 11, 22), (1, 2, 10, 20), None),
+        ((-0.5, 0, 100.4, 50), (0, 0, 100, 50), None),
+        ((-5, 0, 100, 60), (0, 0, 100, 50), "beyond the image"),
+        ((4, 4, 4, 9), None, "no area"),
+        ((9, 4, 4, 9), None, "swapped corners"),
+        ((100, 0, 120, 9), None, "outside the image"),
+        ((-9, 0, 0, 9), None, "outside the image"),
+    ],
+)
+def test_which_boxes_are_taken(corners, box, wrong):
+    assert taken(corners, 100, 50) == (box, wrong)
+
+
+def test_faulty_voc_boxes_are_counted_and_named(voc):
+    boxes = [(5, 5, 5, 5), (50, 5, 10, 20), (-9, -9, -2, -2), (100, 60, 170, 110), (10, 10, 20, 20)]
+    XML.write_text(voc_xml([("RBC", box) for box in boxes]))
+    made = make(VOC)
+    entry = made.splits["train"]
+    assert (entry.dropped, entry.clipped) == (3, 1)
+    assert [(fault.reason, fault.done) for fault in entry.faults] == [
+        ("no area", "dropped"),
+        ("swapped corners", "dropped"),
+        ("outside the image", "dropped"),
+        ("beyond the image", "clipped"),
+    ]
+    assert {fault.image for fault in entry.faults} == {"JPEGImages/img0.jpg"}
+    assert made.split("train").records[0].boxes.tolist() == [[99, 59, 160, 110], [9, 9, 20, 20]]
+
+
+def test_faulty_coco_boxes_are_counted_and_named(coco):
+    content = json.loads(JSON.read_text())
+    for row, box in enumerate(([5, 5, 0, 9], [50, 5, -9, 9], [500, 5, 9, 9], [150, 110, 30, 30])):
+        content["annotations"][row]["bbox"] = box
+    JSON.write_text(json.dumps(content))
+    entry = make(COCO).splits["train"]
+    assert (entry.dropped, entry.clipped) == (3, 1)
+    assert [fault.reason for fault in entry.faults] == [
+        "no area",
+        "swapped corners",
+        "outside the image",
+        "beyond the image",
+    ]
+
+
+BOMB = '<!DOCTYPE a [<!ENTITY b "b"><!ENTITY c "&b;&b;">]><annotation><object><name>&c;</name></object></annotation>'
+EXTERNAL = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation><size>&b;</size></annotation>'
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (BOMB, "img0.xml: refused: it defines or fetches entities"),
+        (EXTERNAL, "img0.xml: refused: it defines or fetches entities"),
+        ("<annotation>", "img0.xml: not XML"),
+        (voc_xml([("RBC", ("nan", 1, 5, 5))]), "img0.xml: object 1: bndbox/xmin: a number is needed, found 'nan'"),
+        (voc_xml([("RBC", (1, 1, 5, "far"))]), "img0.xml: object 1: bndbox/ymax: a number is needed, found 'far'"),
+        (voc_xml([("", (1, 1, 5, 5))]), "img0.xml: object 1: name is missing"),
+        (voc_xml([("RBC", (1, 1, 5, 5))], size=(120, 160)), "img0.xml: size: 120 x 160, but"),
+        ("<annotation><object><name>a</name></object></annotation>", "object 1: bndbox is missing"),
+    ],
+)
+def test_a_faulty_xml(voc, content, said):
+    XML.write_text(content)
+    assert said in refuse(VOC)
+
+
+def test_a_class_that_is_not_in_the_list(voc):
+    said = refuse(VOC, classes=["RBC", "WBCs"])
+    assert ".xml: object 2: name: no class 'WBC'; did you mean 'WBCs'?" in said
+
+
+def test_a_missing_xml_or_image(voc):
+    XML.rename(XML.with_suffix(".away"))
+    assert "img0.xml: no such file" in refuse(VOC)
+    XML.with_suffix(".away").rename(XML)
+    (voc / "JPEGImages/img0.jpg").unlink()
+    assert "img0.xml: its image raw/own/JPEGImages/img0.jpg does not exist" in refuse(VOC)
+
+
+@pytest.mark.parametrize("resize", [None, 64])
+def test_what_is_no_image(voc, resize):
+    (voc / "JPEGImages/img0.jpg").write_bytes(b"no image")
+    assert "img0.jpg: a broken or truncated image" in refuse(VOC, resize=resize)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"splits": {**VOC["splits"], "test": ["tets"]}}, "splits.test: no image set 'tets' in raw/own; did you mean"),
+        ({"splits": {**VOC["splits"], "test": ["train"]}}, "img0.jpg of train is also JPEGImages/img0.jpg of test"),
+        ({"splits": {"train": ["train"]}}, "splits: 'test' is missing or empty"),
+        ({"splits": {"train": ["train"], "test": ["test"]}}, "splits: 'val' is missing; name it, or set `hold_out`"),
+        ({"splits": {"trian": ["train"]}}, "data.yaml: splits"),
+        ({"folder": "raw/none"}, "folder: no folder 'raw/none'"),
+    ],
+)
+def test_params_that_do_not_fit_the_data(voc, changes, said):
+    assert said in refuse(VOC, **changes)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("img0\nimg0\n", "line 2: 'img0' is listed twice"),
+        ("img0 1\n", "line 1: the name of one image"),
+        ("../a\n", "line 1"),
+    ],
+)
+def test_a_faulty_image_set(voc, lines, said):
+    (voc / "ImageSets/Main/train.txt").write_text(lines)
+    assert said in refuse(VOC)
+
+
+def of(field, value):
+    return lambda content: content["annotations"][0].update({field: value})
+
+
+def twice(key):
+    return lambda content: content[key].append(content[key][0])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (of("bbox", [1, 2, float("nan"), 5]), "instances_train.json: annotations.0.bbox.2: input should be a finite"),
+        (of("bbox", [1, 2, 3]), "annotations.0.bbox"),
+        (of("image_id", 5), "instances_train.json: annotation 0: image_id: no image has id 5"),
+        (of("category_id", 5), "instances_train.json: annotation 0: category_id: no category has id 5"),
+        (twice("images"), "instances_train.json: images: two have id 100"),
+        (twice("annotations"), "instances_train.json: annotations: two have id 0"),
+        (twice("categories"), "instances_train.json: categories: two have id 7"),
+        (lambda c: c["categories"][1].update(name="RBC"), "categories: two are called 'RBC'"),
+        (lambda c: c["categories"][1].update(name="other"), "categories: others than those of"),
+        (
+            lambda c: c["images"][0].update(file_name="gone.jpg"),
+            "image 100: file_name: its image raw/own/train/gone.jpg",
+        ),
+        (lambda c: c["images"][0].update(file_name="../val/8.jpg"), "'../val/8.jpg' lies outside raw/own/train"),
+        (lambda c: c["images"][0].update(width=7), "image 100: file_name: size: 7 x 120, but"),
+        (lambda c: c.pop("images"), "instances_train.json: not a COCO file of objects: 'images' is missing"),
+    ],
+)
+def test_a_faulty_coco_file(coco, change, said):
+    content = json.loads(JSON.read_text())
+    change(content)
+    JSON.write_text(json.dumps(content))
+    assert said in refuse(COCO)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "an empty file"), (b'{"images" "annotations" "categories"', "not JSON"), (b"\x80" * 99, "not a COCO file")],
+)
+def test_what_is_no_coco_file(coco, content, said):
+    JSON.write_bytes(content)
+    assert f"instances_train.json: {said}" in refuse(COCO)
+
+
+def test_a_gigabyte_of_other_json_is_refused_in_little_memory(coco):
+    with open(JSON, "wb") as file:  # a hole of zeros: no disk is used
+        file.truncate(2**30)
+        file.write(b"[1, 2,")
+    assert "not a COCO file of objects: 'images' is missing" in refuse(COCO)
