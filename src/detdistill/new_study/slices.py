@@ -53,7 +53,7 @@ detector:
   steps: {steps}   # {passes:.0f} passes over the {images} training images
   batch: {batch}
   lr: {lr}
-  evaluate_every: {every}
+  evaluations: 4
 """
 
 # Proposals and samples leave room for the objects of all but one image in twenty.
@@ -134,5 +134,4 @@ def _side(family: str, found: Statistics, teacher: bool) -> str:
         images=found.images,
         batch=BATCH,
         lr=0.003 if teacher else 0.004,
-        every=-(-steps // 4),
     )
