@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from detdistill import detectors, distill, paths
 from detdistill.checkpoint import Scratch, rng_state, set_rng_state
-from detdistill.data.manifest import Manifest, load
+from detdistill.data.manifest import Manifest, Split, load
 from detdistill.detectors.base import Detector, load_trunk, load_weights, save_weights
 from detdistill.errors import UserError
 from detdistill.evaluate.coco import average_precision
@@ -97,6 +97,8 @@ def _train(run: Run) -> None:
             load_weights(detector, run.begin)
         elif run.begin.suffix == ".safetensors":
             load_trunk(detector, run.begin)
+        else:
+            detector.initialize(str(run.side_file))
         module: nn.Module = Native(detector)
         if isinstance(run.listed, DistilledRun):
             module = _distillation(run, run.listed, detector, manifest)
@@ -174,10 +176,10 @@ def _fit(
         history, window, start = History.restore(state["history"]), Window(**state["window"]), state["step"]
         set_rng_state(state["rng"])
     wrapped, optimise = accelerator.prepare(module, optimise)
-    order = list(batches(len(train), training.batch, run.steps, run.seed, start))
+    order = batches(len(train), training.batch, run.steps, run.seed, start)
     loader = DataLoader(
-        train,
-        batch_sampler=order,
+        Samples(train, detector, run.seed),
+        batch_sampler=[[(step, index) for index in batch] for step, batch in enumerate(order, start + 1)],
         num_workers=training.workers,
         collate_fn=_collate,
         generator=torch.Generator(),  # else each new iterator draws from the training's own
@@ -228,6 +230,18 @@ def _fit(
                 )
     history.total = history.earlier + loop.spent()
     return history
+
+
+class Samples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
+    """The training images as the engine's own recipe varies them: one draw for each step and image, resumed or not."""
+
+    def __init__(self, split: Split, detector: Detector, seed: int):
+        self._split, self._detector, self._seed = split, detector, seed
+
+    def __getitem__(self, drawn: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
+        step, index = drawn
+        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + step) * 1_000_003 + index)
+        return self._detector.augment(*self._split[index], generator)
 
 
 def _collate(samples: list[tuple[Tensor, dict[str, Tensor]]]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:

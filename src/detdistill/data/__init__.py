@@ -11,7 +11,7 @@ from detdistill.errors import UserError, near
 from detdistill.params import parse, read_yaml
 from detdistill.timing import measure
 
-_NOT_KINDS = {"boxes", "download", "drawing", "manifest", "png", "prepared", "reading", "records", "unpack"}
+_NOT_KINDS = {"download", "drawing", "manifest", "png", "prepared", "reading", "records", "unpack"}
 
 
 def make(study: str) -> None:

@@ -53,7 +53,7 @@ detector:
   steps: {steps}   # {passes:.0f} passes over the {images} training images
   batch: {batch}
   lr: {lr}
-  evaluations: 3
+  evaluations: 4
 """
 
 # Proposals and samples leave room for the objects of all but one image in twenty.
