@@ -378,7 +378,10 @@ def split_and_predictions(images: int = 12) -> tuple[Split, list[dict[str, Tenso
         flags = torch.zeros(count, dtype=torch.bool)
         difficult = flags.clone()
         difficult[0] = number % 5 == 0
-        records.append(Record(number, f"{number}.png", 128, 128, None, boxes, labels, flags, difficult))
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(1).double()
+        file = {"image_id": number, "file_name": f"{number}.png", "width": 128, "height": 128}
+        objects = {"boxes": boxes, "labels": labels, "areas": areas, "iscrowd": flags, "difficult": difficult}
+        records.append(Record(**file, sha256=None, file_sha256=None, **objects))
         noise = torch.randint(-90, 90, boxes.shape, generator=generator) / 10
         found = torch.cat([boxes + noise, boxes[:1] + 3.5])
         values = torch.tensor([scores.pop() / 1000 for _ in found])
