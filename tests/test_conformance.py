@@ -11,8 +11,9 @@ import tiny
 import torch
 from torch import Tensor
 
-from detdistill.detectors.base import Detector, Queries, Taps, load_trunk, load_weights, save_weights
+from detdistill.detectors.base import Detector, Queries, Taps
 from detdistill.detectors.recorder import Recorder
+from detdistill.detectors.weights import load_trunk, load_weights, save_weights
 from detdistill.distill.base import STUDENT_ONLY
 from detdistill.errors import UserError
 

@@ -23,7 +23,8 @@ from detdistill.checkpoint import Scratch
 from detdistill.data.manifest import Split
 from detdistill.data.records import Record
 from detdistill.detectors import build
-from detdistill.detectors.base import Detector, load_weights, save_weights
+from detdistill.detectors.base import Detector
+from detdistill.detectors.weights import load_weights, save_weights
 from detdistill.distill.base import STUDENT_ONLY
 from detdistill.distill.cnn.head.crosskd import decode
 from detdistill.errors import UserError

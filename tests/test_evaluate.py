@@ -19,7 +19,8 @@ from torch import nn
 from detdistill import data, paths
 from detdistill.data.manifest import Split
 from detdistill.data.records import Record
-from detdistill.detectors.base import Detector, save_weights
+from detdistill.detectors.base import Detector
+from detdistill.detectors.weights import save_weights
 from detdistill.errors import UserError
 from detdistill.evaluate import coco, cost, step
 from detdistill.evaluate.coco import average_precision, coco_metrics

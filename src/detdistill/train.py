@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from detdistill import detectors, distill, paths
 from detdistill.checkpoint import Scratch, rng_state, set_rng_state
 from detdistill.data.manifest import Manifest, Split, load
-from detdistill.detectors.base import Detector, load_trunk, load_weights, save_weights
+from detdistill.detectors.base import Detector
+from detdistill.detectors.weights import load_trunk, load_weights, save_weights
 from detdistill.errors import UserError
 from detdistill.evaluate.coco import average_precision
 from detdistill.evaluate.predict import as_float, predict

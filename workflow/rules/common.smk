@@ -45,7 +45,7 @@ CORE = source(".", "errors", "files", "params", "paths")
 READING = [*CORE, *source(".", "timing"), *source("data", "__init__", "manifest", "prepared", "records")]
 DETECTING = [
     *READING,
-    *source("detectors", "__init__", "base", "recorder", "resnet_fpn"),
+    *source("detectors", "__init__", "base", "recorder", "resnet_fpn", "weights"),
     *source("evaluate", "coco", "predict"),
 ]
 TRAINING = [

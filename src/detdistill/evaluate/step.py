@@ -8,7 +8,8 @@ from detdistill import paths
 from detdistill.data import manifest
 from detdistill.data.manifest import Split
 from detdistill.detectors import build
-from detdistill.detectors.base import Detections, load_weights
+from detdistill.detectors.base import Detections
+from detdistill.detectors.weights import load_weights
 from detdistill.evaluate.coco import coco_metrics
 from detdistill.evaluate.cost import flops, latency, parameters
 from detdistill.evaluate.predict import as_float, predict
