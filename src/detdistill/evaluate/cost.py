@@ -65,10 +65,13 @@ def _milliseconds(detector: Detector, image: Tensor) -> float:
 
 @contextmanager
 def _evaluating(detector: Detector) -> Iterator[None]:
-    """Evaluation mode inside, the mode of before afterwards."""
+    """Evaluation mode inside and no parameter that asks for gradients, what was before afterwards."""
     training = detector.training
-    detector.eval()
+    trained = [parameter for parameter in detector.parameters() if parameter.requires_grad]
+    detector.eval().requires_grad_(False)  # the counter of operations stumbles over a parameter that a module is given
     try:
         yield
     finally:
         detector.train(training)
+        for parameter in trained:
+            parameter.requires_grad_()
