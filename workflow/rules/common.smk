@@ -11,6 +11,10 @@ RUNS = [
     *[(run["pair"], run["recipe"], seed) for run in TAUGHT.values() for seed in config["seeds"]],
 ]
 
+# For `--sdm conda`: Detectron2 comes from conda-forge; the other engines are in the environment that Snakemake runs in.
+DETECTRON2 = any(pair["engine"] == "detectron2" for pair in config["pairs"])
+ENVIRONMENT = "../envs/detectron2.yaml" if DETECTRON2 else None
+
 TRAINED = ["model.safetensors", "curve.csv", "learning.json", "timing.json"]
 EVALUATED = ["headline.json", "metrics.json", "detections.json", "latency.json"]
 

@@ -12,6 +12,8 @@ rule data:
         multiext("data/{study}/", "train.json", "val.json", "test.json", "manifest.json", "timing.json"),
     log:
         "logs/{study}/data.log",
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,

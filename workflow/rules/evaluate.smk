@@ -14,6 +14,8 @@ rule evaluate:
     log:
         "logs/{study}/{pair}/{recipe}/{seed}/evaluate.log",
     priority: 1
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,

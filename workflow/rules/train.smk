@@ -17,6 +17,8 @@ rule teacher:
     log:
         "logs/{study}/{pair}/teacher/0/train.log",
     priority: 4
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
@@ -39,6 +41,8 @@ rule start:
     log:
         "logs/{study}/{pair}/start/0/train.log",
     priority: 5
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
@@ -61,6 +65,8 @@ rule student:
     log:
         "logs/{study}/{pair}/{plain}/{seed}/train.log",
     priority: 2
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
@@ -85,6 +91,8 @@ rule distill:
     log:
         "logs/{study}/{pair}/{distilled}/{seed}/train.log",
     priority: 3
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
