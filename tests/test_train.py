@@ -23,15 +23,39 @@ DETECTOR = {
     "rpn_pre_nms": 20, "rpn_post_nms": 10, "roi_batch": 8, "roi_size": 3, "roi_samples": 1, "hidden": 16,
 }  # fmt: skip
 TRAINING = {"steps": 12, "batch": 2, "lr": 0.002, "log_every": 5, "evaluations": 2, "checkpoint_every": 4}
+QUERIES = {
+    "family": "rt_detr", "widths": [8, 8], "neck_channels": 8, "hidden": 16, "heads": 2, "feedforward": 16,
+    "decoder_layers": 2, "queries": 6, "denoising": 6,
+}  # fmt: skip
 MANIFEST = "data/tiny/manifest.json"
 STUDY = {
     "study": "tiny",
     "title": "Tiny",
     "seeds": [0],
-    "pairs": [{"pair": "small", "engine": "torchvision", "teacher_from": MANIFEST, "student_from": MANIFEST}],
+    "pairs": [
+        {"pair": "small", "engine": "torchvision", "teacher_from": MANIFEST, "student_from": MANIFEST},
+        {
+            "pair": "queries",
+            "engine": "transformers",
+            "teacher_from": str(paths.teacher("tiny", "small")),
+            "student_from": str(paths.start("tiny", "small")),
+        },
+    ],
     "plain": [{"pair": "small", "engine": "torchvision", "recipe": "plain"}],
-    "distilled": [{"pair": "small", "engine": "torchvision", "recipe": "pkd", "code": "cnn/neck/pkd.py"}],
-    "across": [],
+    "distilled": [
+        {"pair": "small", "engine": "torchvision", "recipe": "pkd", "code": "cnn/neck/pkd.py"},
+        {"pair": "queries", "engine": "transformers", "recipe": "kd_detr", "code": "transformer"},
+    ],
+    "across": [
+        {
+            "pair": "queries",
+            "engine": "transformers",
+            "recipe": "pkd",
+            "code": "cnn/neck/pkd.py",
+            "teacher": "small",
+            "teacher_engine": "torchvision",
+        }
+    ],
 }
 DATA = {
     "kind": "digits",
@@ -59,13 +83,19 @@ def tiny(tmp_path, monkeypatch):
     write_slice("small", "plain", value={})
     write_slice("small", "start", value={"schedule_factor": 0.5})
     write_slice("small", "pkd", value={"methods": {"pkd": {"weight": 6.0}}})
+    write_slice("queries", "teacher", value={"detector": {**QUERIES, "widths": [8, 16]}, "training": TRAINING})
+    write_slice("queries", "student", value={"detector": QUERIES, "training": {**TRAINING, "trunk_lr": 0.1}})
+    write_slice("queries", "start", value={"schedule_factor": 0.5})
+    write_slice("queries", "pkd", value={"methods": {"pkd": {"weight": 6.0}}})
+    kd_detr = {"classes": 1.0, "boxes": 5.0, "giou": 2.0, "random_queries": 4}
+    write_slice("queries", "kd_detr", value={"methods": {"kd_detr": kd_detr}})
     data.make("tiny")
     train.train_start("tiny", "small")
     return tmp_path
 
 
-def digests(recipe):
-    return {name: sha256(paths.run("tiny", "small", recipe, 0, name)) for name in OUTPUTS}
+def digests(recipe, pair="small"):
+    return {name: sha256(paths.run("tiny", pair, recipe, 0, name)) for name in OUTPUTS}
 
 
 def command(*verb):
@@ -95,16 +125,19 @@ def test_validation_and_checkpoints_do_not_change_the_weights(tiny):
     assert digests("plain")["model.safetensors"] == first
 
 
-@pytest.mark.parametrize("recipe", ["plain", "pkd"])
-def test_killed_and_resumed_gives_the_same_bytes(tiny, recipe):
+@pytest.mark.parametrize(("pair", "recipe"), [("small", "plain"), ("small", "pkd"), ("queries", "kd_detr")])
+def test_killed_and_resumed_gives_the_same_bytes(tiny, pair, recipe):
     train.train_teacher("tiny", "small")
-    train.train_student("tiny", "small", recipe, 0)
-    straight = digests(recipe)
+    if pair == "queries":
+        train.train_teacher("tiny", pair)
+        train.train_start("tiny", pair)
+    train.train_student("tiny", pair, recipe, 0)
+    straight = digests(recipe, pair)
     for name in OUTPUTS:
-        paths.run("tiny", "small", recipe, 0, name).unlink()
+        paths.run("tiny", pair, recipe, 0, name).unlink()
     verb = "student" if recipe == "plain" else "distill"
     for _ in range(2):
-        process = subprocess.Popen(command(verb, "small", recipe, "0"), stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command(verb, pair, recipe, "0"), stderr=subprocess.DEVNULL)
         seen = {file: file.stat().st_mtime_ns for file in Path(".scratch").glob("*/checkpoint.pt")}
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
@@ -114,10 +147,26 @@ def test_killed_and_resumed_gives_the_same_bytes(tiny, recipe):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    finished = subprocess.run(command(verb, "small", recipe, "0"), capture_output=True, text=True)
+    finished = subprocess.run(command(verb, pair, recipe, "0"), capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
-    assert digests(recipe) == straight
+    assert digests(recipe, pair) == straight
     assert not list(Path(".scratch").glob("*/*"))
+
+
+def test_the_teacher_of_another_pair_and_engine_teaches(tiny):
+    train.train_teacher("tiny", "small")
+    train.train_start("tiny", "queries")
+    train.train_student("tiny", "queries", "pkd", 0)
+    assert "pkd.neck" in paths.run("tiny", "queries", "pkd", 0, "curve.csv").read_text().splitlines()[0]
+
+
+def test_the_trunk_learns_at_its_own_rate_from_the_weights_it_was_given(tiny):
+    before = load_file(paths.start("tiny", "small"))
+    write_slice("queries", "student", value={"detector": QUERIES, "training": {**TRAINING, "trunk_lr": 1e-9}})
+    train.train_start("tiny", "queries")
+    after = load_file(paths.start("tiny", "queries"))
+    name = "stem.0.weight"
+    torch.testing.assert_close(after[f"model.backbone.{name}"], before[f"backbone.{name}"], atol=1e-6, rtol=0)
 
 
 def test_a_changed_parameter_is_not_resumed_from_the_old_checkpoint(tiny, monkeypatch):
