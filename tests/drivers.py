@@ -23,15 +23,15 @@ class Step:
     outputs: frozenset[str]
 
 
-def snakemake_steps(root: Path, study: str) -> dict[str, Step]:
-    """Command -> step, as Snakemake would run it."""
+def snakemake_steps(root: Path, study: str, *targets: str) -> dict[str, Step]:
+    """Command -> step, as Snakemake would run it for these targets; without any, for the report."""
     with contextlib.chdir(root), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         workflow = api.workflow(
             resource_settings=ResourceSettings(cores=1),
             config_settings=ConfigSettings(config={"study": study}),
             snakefile=Path("Snakefile"),
         )
-        workflow.dag(DAGSettings(forceall=True)).execute_workflow(executor="dryrun")
+        workflow.dag(DAGSettings(targets=set(targets), forceall=True)).execute_workflow(executor="dryrun")
         jobs = [job for job in workflow._workflow.dag.jobs if job.shellcmd]
         return {
             job.shellcmd.removesuffix(f" > {job.log[0]} 2>&1"): Step(

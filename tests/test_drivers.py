@@ -18,6 +18,8 @@ EVALUATED = ("headline.json", "metrics.json", "detections.json", "latency.json")
 DATA = ("images", "train.json", "val.json", "test.json", "manifest.json", "timing.json")
 FIGURES = ("taxonomy", "gains", "curves", "cost", "detections", "dag")
 
+REPORTING = ("summarize", "report")
+
 # What each verb imports beside the engine, the kind of data and the methods, which it finds by name.
 ENTRIES = {
     "data": "detdistill.data",
@@ -100,6 +102,14 @@ def test_commands_carry_identity_only(study, snakemake):
         program, verb, *identity, option, name = command.split()
         assert (program, option, name) == ("detdistill", "--study", study)
         assert not identity or verb in ("teacher", "start") or tuple(identity) in runs
+
+
+def test_the_two_halves_are_every_run_and_each_evaluates_its_own(project, study, snakemake):
+    halves = {name: set(snakemake_steps(project, study, name)) for name in ("cnn", "transformer")}
+    assert halves["cnn"] | halves["transformer"] == {each for each in snakemake if each.split()[1] not in REPORTING}
+    evaluated = [{each for each in commands if each.split()[1] == "evaluate"} for commands in halves.values()]
+    assert all(evaluated)
+    assert not evaluated[0] & evaluated[1]
 
 
 def test_a_further_study_has_the_same_pipeline(project):
