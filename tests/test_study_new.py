@@ -113,7 +113,7 @@ def test_to_the_pdf(clone, kind, maker):
     for file in (made.root / "params/mine").glob("*/*.yaml"):
         said = yaml.safe_load(file.read_text())
         if "training" in said:  # as it was written, but for a few steps instead of many
-            said["training"] |= {"steps": 4, "batch": 2, "evaluations": 1}
+            said["training"] |= {"steps": 5, "batch": 2, "evaluations": 1}
             file.write_text(yaml.safe_dump(said))
     made.run("snakemake", "--config", "study=mine")
     assert (made.root / "reports/mine.pdf").read_bytes().startswith(b"%PDF-")
