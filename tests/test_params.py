@@ -107,6 +107,12 @@ def test_check_finds_it_before_any_work(study, slice_, keys, value, sentence):
         check("digits")
 
 
+def test_check_refuses_a_warm_up_of_exactly_one_step(study):
+    study(("faster_rcnn", "teacher"), "training", "steps", value=10)
+    with pytest.raises(UserError, match=r"teacher\.yaml: training\.warmup: 0\.1 of 10 steps is one step; onecycle"):
+        check("digits")
+
+
 def test_check_refuses_a_method_on_a_detector_without_its_tap(study):
     study(("faster_rcnn", "pkd"), "methods", value={"crosskd": {}})
     study(
