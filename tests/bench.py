@@ -21,14 +21,15 @@ from typing import Any
 import torch
 from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher, RTDetrLoss
 
-from detdistill import detectors, distill, paths
-from detdistill.data.manifest import load
-from detdistill.data.prepared import Annotations, Object
-from detdistill.data.records import read_records
+from detdistill import detectors, distill
+from detdistill.core import paths
+from detdistill.core.params import DistilledRun, Training, load_recipe, load_side, load_study
+from detdistill.dataset.manifest import load
+from detdistill.dataset.prepared import Annotations, Object
+from detdistill.dataset.records import read_records
 from detdistill.evaluate.predict import as_float
-from detdistill.optimize import optimizer
-from detdistill.params import DistilledRun, Training, load_recipe, load_side, load_study
-from detdistill.train import Native
+from detdistill.train.optimize import optimizer
+from detdistill.train.step import Native
 
 REPEATS = 5
 STEPS = 6

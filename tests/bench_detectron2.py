@@ -21,10 +21,12 @@ from typing import Any
 import torch
 import yaml
 
-from detdistill import data, paths, train
-from detdistill.data.manifest import Manifest, load
+from detdistill import data
+from detdistill.core import paths
+from detdistill.core.files import read_json
+from detdistill.dataset.manifest import Manifest, load
 from detdistill.detectors import build
-from detdistill.files import read_json
+from detdistill.train import step as train
 
 REPEATS = 3
 BATCH = 2

@@ -8,8 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from detdistill.data.prepared import Annotations, Object
-from detdistill.data.records import read_records
+from detdistill.dataset.prepared import Annotations, Object
+from detdistill.dataset.records import read_records
 
 IMAGES, BOXES = 118_287, 860_001
 CLASSES = [str(label) for label in range(80)]

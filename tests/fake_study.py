@@ -12,8 +12,8 @@ import numpy as np
 import yaml
 from PIL import Image, ImageDraw
 
-from detdistill import paths
-from detdistill.data.prepared import digest_of
+from detdistill.core import paths
+from detdistill.dataset.prepared import digest_of
 
 STUDY = "fake"
 CLASSES = [str(digit) for digit in range(10)]

@@ -11,11 +11,11 @@ import tiny
 import torch
 from torch import Tensor
 
+from detdistill.core.errors import UserError
 from detdistill.detectors.base import Detector, Queries, Taps
 from detdistill.detectors.recorder import Recorder
 from detdistill.detectors.weights import load_trunk, load_weights, save_weights
 from detdistill.distill.base import STUDENT_ONLY
-from detdistill.errors import UserError
 
 CHANNELS = ({"4": 8, "8": 16}, {"4": 8, "8": 8})
 SIZE = (64, 96)

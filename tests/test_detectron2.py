@@ -18,19 +18,21 @@ from PIL import Image
 from torch import Tensor
 from torchvision.models import resnet18, resnet50
 
-from detdistill import data, paths, train
-from detdistill.checkpoint import Scratch
-from detdistill.data.manifest import Split
-from detdistill.data.records import Record
+from detdistill import data
+from detdistill.core import paths
+from detdistill.core.errors import UserError
+from detdistill.core.files import sha256
+from detdistill.dataset.manifest import Split
+from detdistill.dataset.records import Record
 from detdistill.detectors import build
 from detdistill.detectors.base import Detector
 from detdistill.detectors.weights import load_weights, save_weights
 from detdistill.distill.base import STUDENT_ONLY
 from detdistill.distill.cnn.head.crosskd import decode
-from detdistill.errors import UserError
 from detdistill.evaluate.coco import coco_metrics
 from detdistill.evaluate.voc import voc_metrics
-from detdistill.files import sha256
+from detdistill.train import step as train
+from detdistill.train.checkpoint import Scratch
 
 pytest.importorskip("detectron2", reason="the engine detectron2 is not installed")
 
@@ -43,7 +45,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils.events import EventStorage
 from safetensors.torch import load_file
 
-from detdistill.detectors.detectron2.weights import _named
+from detdistill.engines.detectron2.weights import _named
 
 FAMILIES = [family for engine, family in tiny.SIZES if engine == "detectron2"]
 DENSE = [family for family in FAMILIES if family != "faster_rcnn"]

@@ -9,12 +9,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from detdistill import data, paths
+from detdistill import data
+from detdistill.core import paths
+from detdistill.core.errors import UserError
+from detdistill.core.params import parse
 from detdistill.data import digits, png
 from detdistill.data.drawing import render, tight_box
-from detdistill.data.prepared import manifest_of
-from detdistill.errors import UserError
-from detdistill.params import parse
+from detdistill.dataset.prepared import manifest_of
 
 SMALL_DIGEST = "926bb23a5b90743f3325043a5cbe48e2bc106607451d53aa658a0e4e416449ce"
 SMALL_FILES_DIGEST = "c689d800bdbbb4e7fbeb08388d17f8c6732755699ccfcaeab47e57808b227bbd"

@@ -10,8 +10,8 @@ import pytest
 import tiny
 import torch
 
+from detdistill.core.errors import UserError
 from detdistill.detectors.base import Detector
-from detdistill.errors import UserError
 
 
 def digest(detector: Detector) -> str:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from detdistill.core.errors import UserError
 from detdistill.data import download
 from detdistill.data.download import Archive, Content, Source, digest, ready
 from detdistill.data.unpack import unpack
-from detdistill.errors import UserError
 
 FILES = {"data/Annotations/1.xml": b"<annotation/>", "data/JPEGImages/1.jpg": b"picture" * 99}
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from drivers import Step, dvc_steps, folders_filled, imports_of, snakemake_steps
 
-from detdistill import paths
-from detdistill.params import load_study
+from detdistill.core import paths
+from detdistill.core.params import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = {"digits": Path("dvc.yaml"), "smoke": Path("params/smoke/dvc.yaml")}
@@ -18,15 +18,18 @@ EVALUATED = ("headline.json", "metrics.json", "detections.json", "latency.json")
 DATA = ("images", "train.json", "val.json", "test.json", "manifest.json", "timing.json")
 FIGURES = ("taxonomy", "gains", "curves", "cost", "detections", "dag")
 
+# The folders below src/detdistill that DVC takes whole.
+WHOLE = ("core", "data", "dataset", "detectors", "distill", "engines", "evaluate", "report", "train")
+
 REPORTING = ("summarize", "report")
 
 # What each verb imports beside the engine, the kind of data and the methods, which it finds by name.
 ENTRIES = {
     "data": "detdistill.data",
-    "teacher": "detdistill.train",
-    "start": "detdistill.train",
-    "student": "detdistill.train",
-    "distill": "detdistill.train",
+    "teacher": "detdistill.train.step",
+    "start": "detdistill.train.step",
+    "student": "detdistill.train.step",
+    "distill": "detdistill.train.step",
     "evaluate": "detdistill.evaluate.step",
     "summarize": "detdistill.report.summarize",
     "report": "detdistill.report.step",
@@ -91,8 +94,8 @@ def test_dvc_has_a_folder_only_where_files_cannot_be_listed(project, study, dvc)
     folders = {name for step in dvc.values() for name in step.inputs if not Path(name).suffix} - outputs
     loaded = load_study(study)
     codes = {f"src/detdistill/distill/{run.code}" for run in loaded.taught}
-    engines = {f"src/detdistill/detectors/{pair.engine}" for pair in loaded.pairs}
-    whole = {f"runs/{study}", *(f"src/detdistill/{name}" for name in ("data", "detectors", "distill", "report"))}
+    engines = {f"src/detdistill/engines/{pair.engine}" for pair in loaded.pairs}
+    whole = {f"runs/{study}", *(f"src/detdistill/{name}" for name in WHOLE)}
     assert folders <= whole | codes | engines
 
 
@@ -147,10 +150,10 @@ def _entries(study: str, command: str) -> list[str]:
     if verb == "data":
         entries.append(f"detdistill.data.{yaml.safe_load(paths.params(study, 'data').read_text())['kind']}")
     if identity:
-        entries.append(f"detdistill.detectors.{loaded.pair(identity[0]).engine}")
+        entries.append(f"detdistill.engines.{loaded.pair(identity[0]).engine}")
     if verb == "distill":
         run = loaded.recipe(*identity[:2])
-        entries.append(f"detdistill.detectors.{run.teaching.engine}")
+        entries.append(f"detdistill.engines.{run.teaching.engine}")
         code = METHODS / run.code
         files = code.rglob("*.py") if code.is_dir() else [code]
         entries += [".".join(file.relative_to(ROOT / "src").with_suffix("").parts) for file in files]

@@ -16,17 +16,18 @@ from pycocotools.cocoeval import COCOeval
 from tiny import SIZES, detector
 from torch import nn
 
-from detdistill import data, paths
-from detdistill.data.manifest import Split
-from detdistill.data.records import Record
+from detdistill import data
+from detdistill.core import paths
+from detdistill.core.errors import UserError
+from detdistill.core.files import json_bytes
+from detdistill.dataset.manifest import Split
+from detdistill.dataset.records import Record
 from detdistill.detectors.base import Detector
 from detdistill.detectors.weights import save_weights
-from detdistill.errors import UserError
 from detdistill.evaluate import coco, cost, step
 from detdistill.evaluate.coco import average_precision, coco_metrics
 from detdistill.evaluate.predict import predict
 from detdistill.evaluate.voc import Found, Truths, area_ap, eleven_point_ap, match, voc_metrics
-from detdistill.files import json_bytes
 
 BOX = (10.0, 10.0, 30.0, 30.0)
 FAR = (50.0, 50.0, 70.0, 70.0)

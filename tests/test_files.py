@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from detdistill.errors import UserError, near
-from detdistill.files import read_json, sha256, write_atomic, write_json
+from detdistill.core.errors import UserError, near
+from detdistill.core.files import read_json, sha256, write_atomic, write_json
 
 
 def test_near_names_the_closest_or_lists_what_is_allowed():

@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from detdistill import paths
-from detdistill.data import manifest, png
-from detdistill.data.prepared import FAULTS_NAMED, Annotations, Object, Writer, digest_of
-from detdistill.errors import UserError
-from detdistill.files import sha256, write_json
+from detdistill.core import paths
+from detdistill.core.errors import UserError
+from detdistill.core.files import sha256, write_json
+from detdistill.data import png
+from detdistill.dataset import manifest
+from detdistill.dataset.prepared import FAULTS_NAMED, Annotations, Object, Writer, digest_of
 
 STUDY = "pets"
 CLASSES = ["cat", "dog"]

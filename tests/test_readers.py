@@ -10,10 +10,11 @@ import yaml
 from PIL import Image
 from small_data import BOXES, HEIGHT, SPLITS, WIDTH, make_coco, make_voc, voc_xml
 
-from detdistill import data, paths
-from detdistill.data import manifest
+from detdistill import data
+from detdistill.core import paths
+from detdistill.core.errors import UserError
 from detdistill.data.reading import taken
-from detdistill.errors import UserError
+from detdistill.dataset import manifest
 
 STUDY = "own"
 VOC = {"kind": "voc", "folder": "raw/own", "splits": {split: [split] for split in SPLITS}}

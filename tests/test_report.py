@@ -9,11 +9,11 @@ from pathlib import Path
 import fake_study
 import pytest
 
-from detdistill import paths
-from detdistill.data import manifest
-from detdistill.errors import UserError
-from detdistill.files import read_json
-from detdistill.params import load_study
+from detdistill.core import paths
+from detdistill.core.errors import UserError
+from detdistill.core.files import read_json
+from detdistill.core.params import load_study
+from detdistill.dataset import manifest
 from detdistill.report import (
     limitations,
     literature,

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from detdistill.files import sha256
+from detdistill.core.files import sha256
 
 pytestmark = pytest.mark.slow
 

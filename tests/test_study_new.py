@@ -11,8 +11,8 @@ from small_data import BOXES, WIDTH, make_coco, make_voc
 
 from detdistill import data
 from detdistill.check import check
-from detdistill.data.manifest import load
-from detdistill.errors import UserError
+from detdistill.core.errors import UserError
+from detdistill.dataset.manifest import load
 from detdistill.new_study import new
 
 

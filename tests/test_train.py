@@ -13,10 +13,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from detdistill import data, paths, train
-from detdistill.errors import UserError
-from detdistill.files import sha256
-from detdistill.optimize import batches
+from detdistill import data
+from detdistill.core import paths
+from detdistill.core.errors import UserError
+from detdistill.core.files import sha256
+from detdistill.core.params import Training
+from detdistill.train import step as train
+from detdistill.train.optimize import batches, optimizer, scheduler
 
 DETECTOR = {
     "family": "faster_rcnn", "widths": [8, 8], "neck_channels": 8, "anchors": [[12.0], [24.0]], "rpn_batch": 16,
@@ -248,3 +251,17 @@ def test_every_step_has_its_images_whatever_the_start():
         assert list(batches(images=10, batch=4, steps=9, seed=3, start=start)) == straight[start:]
     assert sorted(straight[0] + straight[1])[0] >= 0
     assert len(set(straight[0] + straight[1])) == 8, "no image twice in an epoch"
+
+
+def test_a_warm_up_of_exactly_one_step_ends_at_the_full_rate():
+    """PyTorch's OneCycle alone would divide by zero."""
+    training = Training(steps=10, batch=2, lr=0.5, warmup=0.1)
+    optimise = optimizer(torch.nn.Linear(2, 2), [], training)
+    schedule, rates = scheduler(optimise, training, 10), []
+    for _ in range(10):
+        rates.append(schedule.get_last_lr()[0])
+        optimise.step()
+        schedule.step()
+    assert 0.4 < rates[0] <= 0.5
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.001

@@ -13,6 +13,8 @@ import tiny
 import torch
 from torch import Tensor, nn
 
+from detdistill.core.errors import UserError
+from detdistill.core.params import DistilledRun, Recipe
 from detdistill.detectors import build as build_detector
 from detdistill.detectors.base import Detector, Taps
 from detdistill.distill import build, files, find
@@ -23,8 +25,6 @@ from detdistill.distill.transformer.logit.d3etr import adaptive_losses, fixed_lo
 from detdistill.distill.transformer.logit.detrdistill_logits import matched_losses
 from detdistill.distill.transformer.query.kd_detr import query_loss
 from detdistill.distill.transformer.query_pairs import Predictions, match, pair_losses, paired_layers
-from detdistill.errors import UserError
-from detdistill.params import DistilledRun, Recipe
 
 LN2, LN3 = math.log(2), math.log(3)
 SIZES: dict[str, Any] = {

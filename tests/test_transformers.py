@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from transformers import DeformableDetrForObjectDetection, ResNetConfig, RTDetrForObjectDetection
 
+from detdistill.core.errors import UserError
 from detdistill.detectors import build
 from detdistill.detectors.base import Detector, Queries, Taps
 from detdistill.detectors.recorder import Recorder
-from detdistill.detectors.transformers.deformable_detr import DeformableDetrParams
-from detdistill.detectors.transformers.rt_detr import RTDetrParams
-from detdistill.errors import UserError
+from detdistill.engines.transformers.deformable_detr import DeformableDetrParams
+from detdistill.engines.transformers.rt_detr import RTDetrParams
 
 FAMILIES = ["rt_detr", "deformable_detr"]
 LAYER_TAPS = ("queries", "query_logits", "query_boxes")

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from detdistill.core.params import DistilledRun, Recipe
 from detdistill.detectors import build as build_detector
 from detdistill.detectors.base import Detector, Target
 from detdistill.distill import build as build_distillation
 from detdistill.distill import files
 from detdistill.distill.base import Distillation
-from detdistill.params import DistilledRun, Recipe
 
 K = 3
 SIZE = 64

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from detdistill.errors import UserError
+from detdistill.core.errors import UserError
 
 app = typer.Typer(
     help="Knowledge distillation for object detectors, level by level, from data to PDF.",
@@ -41,7 +41,7 @@ def data(study: StudyName = "digits") -> None:
 @app.command()
 def teacher(pair: PairName, study: StudyName = "digits") -> None:
     """Train the teacher of a pair."""
-    from detdistill.train import train_teacher
+    from detdistill.train.step import train_teacher
 
     train_teacher(study, pair)
 
@@ -49,7 +49,7 @@ def teacher(pair: PairName, study: StudyName = "digits") -> None:
 @app.command()
 def start(pair: PairName, study: StudyName = "digits") -> None:
     """Train the weights that every student of a pair starts from."""
-    from detdistill.train import train_start
+    from detdistill.train.step import train_start
 
     train_start(study, pair)
 
@@ -57,7 +57,7 @@ def start(pair: PairName, study: StudyName = "digits") -> None:
 @app.command()
 def student(pair: PairName, recipe: RecipeName, seed: Seed, study: StudyName = "digits") -> None:
     """Train a student that no teacher helps: `plain` or `plain_long`."""
-    from detdistill.train import train_student
+    from detdistill.train.step import train_student
 
     train_student(study, pair, recipe, seed)
 
@@ -65,7 +65,7 @@ def student(pair: PairName, recipe: RecipeName, seed: Seed, study: StudyName = "
 @app.command()
 def distill(pair: PairName, recipe: RecipeName, seed: Seed, study: StudyName = "digits") -> None:
     """Train a student with the methods of a recipe."""
-    from detdistill.train import train_student
+    from detdistill.train.step import train_student
 
     train_student(study, pair, recipe, seed)
 

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from detdistill import paths
-from detdistill.errors import UserError
-from detdistill.params import load_study
+from detdistill.core import paths
+from detdistill.core.errors import UserError
+from detdistill.core.params import load_study
 
 Driver = Literal["snakemake", "dvc"]
 

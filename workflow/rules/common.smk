@@ -45,23 +45,21 @@ def everything(path):
 
 
 # A step depends on every module that it imports, and on theirs; tests/test_drivers.py walks the imports to check.
-CORE = source(".", "errors", "files", "params", "paths")
-READING = [*CORE, *source(".", "timing"), *source("data", "__init__", "manifest", "prepared", "records")]
-DETECTING = [
-    *READING,
-    *source("detectors", "__init__", "base", "recorder", "resnet_fpn", "weights"),
-    *source("evaluate", "coco", "predict"),
-]
+CORE = everything("src/detdistill/core")
+READING = CORE + everything("src/detdistill/dataset")
+DETECTING = READING + everything("src/detdistill/detectors")
+EVALUATING = DETECTING + everything("src/detdistill/evaluate")
 TRAINING = [
     *DETECTING,
-    *source(".", "checkpoint", "history", "optimize", "progress", "train"),
+    *everything("src/detdistill/train"),
     *source("distill", "__init__", "base"),
+    *source("evaluate", "coco", "predict"),
 ]
 
 
 def engine(wildcards):
     """The source of the engine that owns this pair's detectors."""
-    return everything(Path("src/detdistill/detectors", LISTED[wildcards.pair]["engine"]))
+    return everything(Path("src/detdistill/engines", LISTED[wildcards.pair]["engine"]))
 
 
 def teacher_from(wildcards):
@@ -81,7 +79,7 @@ def taught(wildcards):
 
 def engines(wildcards):
     """The source of the engines of student and teacher: the pair's, or across pairs all of them."""
-    return everything("src/detdistill/detectors") if "teacher" in taught(wildcards) else engine(wildcards)
+    return everything("src/detdistill/engines") if "teacher" in taught(wildcards) else engine(wildcards)
 
 
 def methods(wildcards):

@@ -4,8 +4,7 @@
 rule data:
     input:
         "params/{study}/data.yaml",
-        CORE,
-        source(".", "timing"),
+        READING,
         everything("src/detdistill/data"),
     output:
         directory("data/{study}/images"),

@@ -6,8 +6,7 @@ rule evaluate:
         "data/{study}/manifest.json",
         "runs/{study}/{pair}/{recipe}/{seed}/model.safetensors",
         side,
-        DETECTING,
-        source("evaluate", "cost", "step", "voc"),
+        EVALUATING,
         engine,
     output:
         multiext("runs/{study}/{pair}/{recipe}/{seed}/", *EVALUATED),

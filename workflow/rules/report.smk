@@ -6,7 +6,6 @@ rule summarize:
         results(PAIRS),
         "params/{study}/study.yaml",
         CORE,
-        source(".", "timing"),
         source("report", "results", "statistics", "summarize", "summary", "taxonomy"),
     output:
         multiext("reports/{study}/", "summary.json", "timing.json"),

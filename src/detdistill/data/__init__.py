@@ -6,12 +6,12 @@ A new kind is a new module with `Params`, a slice, and `make(params, study)`.
 from importlib import import_module
 from pkgutil import iter_modules
 
-from detdistill import paths
-from detdistill.errors import UserError, near
-from detdistill.params import parse, read_yaml
-from detdistill.timing import measure
+from detdistill.core import paths
+from detdistill.core.errors import UserError, near
+from detdistill.core.params import parse, read_yaml
+from detdistill.core.timing import measure
 
-_NOT_KINDS = {"download", "drawing", "manifest", "png", "prepared", "reading", "records", "unpack"}
+_NOT_KINDS = {"download", "drawing", "png", "reading", "unpack"}
 
 
 def make(study: str) -> None:

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from detdistill import paths
+from detdistill.core import paths
+from detdistill.core.errors import UserError
+from detdistill.core.params import Slice, parse
 from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, write
-from detdistill.errors import UserError
-from detdistill.params import Slice, parse
 
 
 class Split(Slice):

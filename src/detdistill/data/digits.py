@@ -15,10 +15,10 @@ import numpy as np
 from pydantic import Field, model_validator
 from sklearn.datasets import load_digits, load_sample_images
 
+from detdistill.core.params import Slice
 from detdistill.data import png
 from detdistill.data.drawing import Draw, contrasting, overlap, render, tight_box
-from detdistill.data.prepared import Annotations, Writer
-from detdistill.params import Slice
+from detdistill.dataset.prepared import Annotations, Writer
 
 SPLITS = ("train", "val", "test")
 _DIGIT_SHARES = {"train": (0, 70), "val": (70, 85), "test": (85, 100)}  # percent of each class

@@ -13,11 +13,11 @@ import pooch
 from pydantic import Field, model_validator
 from requests.exceptions import RequestException
 
-from detdistill import paths
+from detdistill.core import paths
+from detdistill.core.errors import UserError
+from detdistill.core.files import explained, json_bytes, sha256, write_atomic
+from detdistill.core.params import Name, Slice
 from detdistill.data.unpack import unpack
-from detdistill.errors import UserError
-from detdistill.files import explained, json_bytes, sha256, write_atomic
-from detdistill.params import Name, Slice
 
 FOLDER = "DETDISTILL_RAW"
 RETRIES = 3

@@ -17,11 +17,11 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 from rich.progress import track
 
+from detdistill.core.errors import UserError, near
+from detdistill.core.params import Slice
 from detdistill.data import png
 from detdistill.data.download import Source, ready
-from detdistill.data.prepared import Annotations, Box, Object, Writer
-from detdistill.errors import UserError, near
-from detdistill.params import Slice
+from detdistill.dataset.prepared import Annotations, Box, Object, Writer
 
 SplitName = Literal["train", "val", "test"]
 ROUNDING = 1.0

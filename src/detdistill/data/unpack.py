@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from detdistill.errors import UserError
-from detdistill.files import explained
+from detdistill.core.errors import UserError
+from detdistill.core.files import explained
 
 Member = tuple[str, int, Callable[[], IO[bytes]]]
 """Path in the folder, size in bytes, and what opens the content."""

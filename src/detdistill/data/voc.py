@@ -14,9 +14,9 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 from pydantic import Field
 
-from detdistill import paths
+from detdistill.core import paths
+from detdistill.core.errors import UserError, near
 from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, write
-from detdistill.errors import UserError, near
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 Sets = Annotated[list[str], Field(min_length=1)]

@@ -1,4 +1,4 @@
-"""Detectors of every engine behind one interface. One engine is one folder here, found by its name."""
+"""Detectors of every engine behind one interface. An engine is a folder of `detdistill.engines`, found by its name."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import importlib
 import pkgutil
 from typing import Any
 
+import detdistill.engines
+from detdistill.core.errors import UserError, near
 from detdistill.detectors.base import Detector
-from detdistill.errors import UserError, near
 
 GUIDES = {"detectron2": "https://detectron2.readthedocs.io/en/latest/tutorials/install.html"}
 """Where to read how to install an engine that the project's own environment has not."""
 
 
 def engines() -> list[str]:
-    """The names of the engines: every folder here, with a `build` of its families."""
-    return [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
+    """The names of the engines: every folder there, with a `build` of its families."""
+    return [module.name for module in pkgutil.iter_modules(detdistill.engines.__path__)]
 
 
 def build(engine: str, params: dict[str, Any], num_classes: int, where: str = "detector") -> Detector:
     """The untrained detector that `params` describes, in the words of its engine.
 
     Args:
-        engine: a folder beside this file.
+        engine: a folder of `detdistill.engines`.
         params: the `detector` section of a teacher's or student's slice.
         num_classes: K, background not counted.
         where: the file that an error names.
@@ -33,7 +34,7 @@ def build(engine: str, params: dict[str, Any], num_classes: int, where: str = "d
     if engine not in engines():
         raise UserError(f"{where}: no engine {engine!r}{near(engine, engines())}")
     try:
-        module = importlib.import_module(f"detdistill.detectors.{engine}")
+        module = importlib.import_module(f"detdistill.engines.{engine}")
     except ModuleNotFoundError as error:
         guide = f"; see {GUIDES[engine]}" if engine in GUIDES else ""
         missing = str(error.name).partition(".")[0]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from detdistill.errors import UserError
+from detdistill.core.errors import UserError
 
 Background = Literal["softmax", "sigmoid"]
 Target = dict[str, Tensor]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from detdistill.errors import UserError, near
+from detdistill.core.errors import UserError, near
 
 
 class Call(NamedTuple):

@@ -11,7 +11,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FeaturePyramidNetwork
 
-from detdistill.params import Slice
+from detdistill.core.params import Slice
 
 Positive = Annotated[int, Field(gt=0)]
 

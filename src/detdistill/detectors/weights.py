@@ -9,9 +9,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from detdistill.core.errors import UserError
+from detdistill.core.files import write_atomic
 from detdistill.detectors.base import Detector
-from detdistill.errors import UserError
-from detdistill.files import write_atomic
 
 
 def save_weights(detector: Detector, path: Path) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import ConfigDict, create_model
 
+from detdistill.core.errors import UserError, near
+from detdistill.core.params import DistilledRun, Recipe, parse
 from detdistill.detectors.base import Detector
 from detdistill.distill.base import Distillation, Method, check_taps
-from detdistill.errors import UserError, near
-from detdistill.params import DistilledRun, Recipe, parse
 
 ROOT = Path(__file__).parent
 

@@ -10,8 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from detdistill.core.errors import UserError
 from detdistill.detectors.base import Background, Detector, Taps, Target
-from detdistill.errors import UserError
 
 # The teacher's forward must not repeat what only the student's native training step knows.
 STUDENT_ONLY = frozenset({"roi_boxes", "anchor_labels", "anchor_targets", "roi_labels", "roi_targets"})

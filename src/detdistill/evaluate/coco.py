@@ -14,7 +14,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detdistill.data.manifest import Split
+from detdistill.dataset.manifest import Split
 from detdistill.detectors.base import Detections
 
 _AREAS = {"AP": 0, "AP_small": 1, "AP_medium": 2, "AP_large": 3}  # positions in COCOeval's area ranges

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from detdistill.data.manifest import Split
+from detdistill.dataset.manifest import Split
 from detdistill.detectors.base import Detections, Detector
 
 

@@ -4,9 +4,12 @@ from typing import Any
 
 import torch
 
-from detdistill import paths
-from detdistill.data import manifest
-from detdistill.data.manifest import Split
+from detdistill.core import paths
+from detdistill.core.files import write_json
+from detdistill.core.params import load_side, load_study
+from detdistill.core.timing import measure
+from detdistill.dataset import manifest
+from detdistill.dataset.manifest import Split
 from detdistill.detectors import build
 from detdistill.detectors.base import Detections
 from detdistill.detectors.weights import load_weights
@@ -14,9 +17,6 @@ from detdistill.evaluate.coco import coco_metrics
 from detdistill.evaluate.cost import flops, latency, parameters
 from detdistill.evaluate.predict import as_float, predict
 from detdistill.evaluate.voc import voc_metrics
-from detdistill.files import write_json
-from detdistill.params import load_side, load_study
-from detdistill.timing import measure
 
 BATCH = 16  # fixed, because the size of a batch can change the last bits of a result
 SHOWN_IMAGES = 8

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detdistill.data.manifest import Split
+from detdistill.dataset.manifest import Split
 from detdistill.detectors.base import Detections
 
 IOU = 0.5

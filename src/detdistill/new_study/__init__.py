@@ -7,16 +7,16 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from detdistill import paths
 from detdistill.check import check
+from detdistill.core import paths
+from detdistill.core.errors import UserError
+from detdistill.core.files import write_atomic
+from detdistill.core.params import Name, parse
 from detdistill.data import coco, voc
 from detdistill.data.reading import Raw, SplitName
-from detdistill.errors import UserError
-from detdistill.files import write_atomic
 from detdistill.new_study.find import coco_splits, voc_splits
 from detdistill.new_study.slices import slices
 from detdistill.new_study.statistics import Statistics
-from detdistill.params import Name, parse
 
 HELD_OUT = 0.15
 """Share of the training images that become the validation split of data without one."""

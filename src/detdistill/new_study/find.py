@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from detdistill.core.errors import UserError, near
 from detdistill.data import coco
 from detdistill.data.reading import SplitName
-from detdistill.errors import UserError, near
 
 ALIASES: dict[SplitName, tuple[str, ...]] = {
     "train": ("train",),

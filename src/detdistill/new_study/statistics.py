@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from detdistill.core.errors import UserError
 from detdistill.data.reading import Raw, RawImage, taken
-from detdistill.errors import UserError
 
 LEVELS = 3
 ANCHORS = 2

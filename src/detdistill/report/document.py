@@ -4,8 +4,8 @@ import datetime
 from dataclasses import asdict
 from typing import Any
 
-from detdistill.data.manifest import Manifest
-from detdistill.params import Study
+from detdistill.core.params import Study
+from detdistill.dataset.manifest import Manifest
 from detdistill.report import limitations, numbers, prose, setup_prose, setup_tables, tables
 from detdistill.report.choice import best_recipe
 from detdistill.report.citations import Citations

@@ -1,6 +1,6 @@
 """What this study cannot show, stated from its own facts."""
 
-from detdistill.data.manifest import Manifest
+from detdistill.dataset.manifest import Manifest
 from detdistill.report import numbers, statistics
 from detdistill.report.names import Names
 from detdistill.report.provenance import Provenance

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from detdistill import paths
+from detdistill.core import paths
 from detdistill.report import taxonomy
 from detdistill.report.literature import Literature
 from detdistill.report.summary import Summary

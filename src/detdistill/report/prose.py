@@ -1,7 +1,7 @@
 """The sentences of the report, chosen and filled by the numbers: they say as plainly when nothing was gained."""
 
-from detdistill import paths
-from detdistill.data.manifest import Manifest
+from detdistill.core import paths
+from detdistill.dataset.manifest import Manifest
 from detdistill.report import numbers, statistics, taxonomy
 from detdistill.report.choice import best_recipe
 from detdistill.report.names import Names

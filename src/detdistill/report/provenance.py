@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detdistill import paths
-from detdistill.data.manifest import Manifest
-from detdistill.files import read_json, sha256
-from detdistill.params import Study
+from detdistill.core import paths
+from detdistill.core.files import read_json, sha256
+from detdistill.core.params import Study
+from detdistill.dataset.manifest import Manifest
 from detdistill.report.summary import Summary
 
 UNKNOWN = "unknown"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TypedDict
 
-from detdistill.errors import UserError
+from detdistill.core.errors import UserError
 
 
 class LearningPoint(TypedDict):

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from detdistill import paths
-from detdistill.data.manifest import Manifest
-from detdistill.params import Pair, Study
+from detdistill.core import paths
+from detdistill.core.params import Pair, Study
+from detdistill.dataset.manifest import Manifest
 from detdistill.report import numbers
 from detdistill.report.names import Names
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from detdistill import paths
-from detdistill.data.manifest import Manifest
-from detdistill.params import Pair, Side, Study, Training, load_side
+from detdistill.core import paths
+from detdistill.core.params import Pair, Side, Study, Training, load_side
+from detdistill.dataset.manifest import Manifest
 from detdistill.report import numbers, taxonomy
 from detdistill.report.citations import Citations
 from detdistill.report.literature import Figure, Literature

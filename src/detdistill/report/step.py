@@ -5,12 +5,12 @@ from pathlib import Path
 
 import typst
 
-from detdistill import paths
-from detdistill.data import manifest as manifests
-from detdistill.data.manifest import Manifest
-from detdistill.errors import UserError
-from detdistill.files import read_json, write_atomic
-from detdistill.params import Study, load_study
+from detdistill.core import paths
+from detdistill.core.errors import UserError
+from detdistill.core.files import read_json, write_atomic
+from detdistill.core.params import Study, load_study
+from detdistill.dataset import manifest as manifests
+from detdistill.dataset.manifest import Manifest
 from detdistill.report import literature as literatures
 from detdistill.report import provenance as provenances
 from detdistill.report.document import document

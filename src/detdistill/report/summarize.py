@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from detdistill import paths
-from detdistill.files import read_json, write_json
-from detdistill.params import DistilledRun, PlainRun, Recipe, Study, load_recipe, load_study
+from detdistill.core import paths
+from detdistill.core.files import read_json, write_json
+from detdistill.core.params import DistilledRun, PlainRun, Recipe, Study, load_recipe, load_study
+from detdistill.core.timing import measure
 from detdistill.report import statistics, taxonomy
 from detdistill.report.results import read_learning
 from detdistill.report.statistics import Stat
@@ -19,7 +20,6 @@ from detdistill.report.summary import (
     Summary,
     distilled,
 )
-from detdistill.timing import measure
 
 LEARNING = "learning.json"
 RESULTS = ("metrics.json", LEARNING, "timing.json", "latency.json")

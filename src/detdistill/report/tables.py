@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from detdistill import paths
+from detdistill.core import paths
 from detdistill.report import numbers, taxonomy
 from detdistill.report.choice import best_recipe
 from detdistill.report.names import Names

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import detdistill
-from detdistill.errors import UserError, near
+from detdistill.core.errors import UserError, near
 
 
 @dataclass(frozen=True)

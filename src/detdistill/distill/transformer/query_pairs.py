@@ -12,8 +12,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torchvision.ops import box_convert, generalized_box_iou, generalized_box_iou_loss
 
+from detdistill.core.errors import UserError
 from detdistill.detectors.base import Detector, Queries, Taps
-from detdistill.errors import UserError
 
 
 class Predictions(NamedTuple):

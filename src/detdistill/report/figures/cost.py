@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
-from detdistill import paths
+from detdistill.core import paths
 from detdistill.report import taxonomy
 from detdistill.report.figures.style import FULL_WIDTH, INK, PLAIN, SEVERAL_LEVELS, TEACHER, colour, light_grid
 from detdistill.report.names import Names

@@ -5,7 +5,7 @@ from collections import defaultdict
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from detdistill import paths
+from detdistill.core import paths
 from detdistill.report.figures.style import FULL_WIDTH, PLAIN, TEACHER, colour, light_grid
 from detdistill.report.names import Names
 from detdistill.report.results import read_learning

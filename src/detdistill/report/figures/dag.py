@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from detdistill.params import Study
+from detdistill.core.params import Study
 from detdistill.report.figures.style import FULL_WIDTH, INK
 
 _HALF = (0.62, 0.3)

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from detdistill import paths
-from detdistill.files import read_json
+from detdistill.core import paths
+from detdistill.core.files import read_json
 from detdistill.report.choice import best_recipe
 from detdistill.report.figures.style import FULL_WIDTH, INK
 from detdistill.report.names import Names

@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from detdistill.files import write_atomic
+from detdistill.core.files import write_atomic
 
 # Inches on paper: the width of the text block of the report.
 FULL_WIDTH = 6.85

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detdistill.core.errors import UserError
 from detdistill.detectors.base import Detector, Taps, Target
 from detdistill.distill.base import Method, Weight, same_levels
-from detdistill.errors import UserError
 
 
 def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from detdistill.core.errors import UserError
 from detdistill.detectors.base import Detector, Taps, Target
 from detdistill.distill.base import Method, Weight, adapters
 from detdistill.distill.transformer.query_pairs import initial_queries
-from detdistill.errors import UserError
 
 
 def query_quality(logits: Tensor, boxes: Tensor, objects: Sequence[Tensor]) -> Tensor:

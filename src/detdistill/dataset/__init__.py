@@ -1,0 +1,1 @@
+"""The prepared data set that every step after `data` reads: manifest, records and images."""

@@ -1,0 +1,1 @@
+"""Adapters to detection libraries, one a folder: the only code that knows them."""

@@ -1,0 +1,117 @@
+"""torchvision's RetinaNet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.ops import box_iou
+
+from detdistill.detectors.base import Taps, Target
+from detdistill.detectors.recorder import Call
+from detdistill.detectors.resnet_fpn import Positive, ResNetFPN
+from detdistill.engines.torchvision.detector import SHARED_SOURCES, TorchvisionDetector, TorchvisionParams, per_anchor
+
+
+class RetinaNetParams(TorchvisionParams):
+    """RetinaNet. `candidates` is the number of scored anchors a level that enter NMS."""
+
+    family: Literal["retinanet"]
+    candidates: Positive = 1000
+    norm_groups: Positive | None = None
+    """Group normalisation in the towers, as in torchvision's second RetinaNet; without it, they start slowly."""
+
+
+class RetinaNetDetector(TorchvisionDetector):
+    """torchvision's RetinaNet: K sigmoid logits an anchor, towers of four convolutions."""
+
+    background = "sigmoid"
+    label_offset = 0
+    sources = SHARED_SOURCES | {
+        "anchors": "anchor_generator",
+        "anchor_labels": "anchor_generator",
+        "anchor_targets": "anchor_generator",
+        "head_logits": "head.classification_head",
+        "head_deltas": "head.regression_head",
+        "head_cls_features": "head.classification_head.conv.2.{last}",
+        "head_box_features": "head.regression_head.conv.2.{last}",
+    }
+
+    def __init__(self, sizes: RetinaNetParams, num_classes: int):
+        backbone = ResNetFPN(sizes)
+        anchors = sizes.anchor_generator()
+        norm = None if sizes.norm_groups is None else partial(nn.GroupNorm, sizes.norm_groups)
+        cells = anchors.num_anchors_per_location()[0]
+        model = RetinaNet(
+            backbone,
+            num_classes,
+            anchor_generator=anchors,
+            head=RetinaNetHead(backbone.out_channels, cells, num_classes, norm_layer=norm),
+            detections_per_img=sizes.detections,
+            topk_candidates=sizes.candidates,
+        )
+        for module in model.head.modules():
+            if isinstance(module, nn.ReLU):
+                module.inplace = False  # an in-place ReLU would overwrite the recorded pre-activation features
+        for tower in (model.head.classification_head.conv, model.head.regression_head.conv):
+            for module in tower.modules():
+                if isinstance(module, nn.Conv2d):
+                    # torchvision's deviation of 0.01 suits 256 channels and SGD; narrow towers do not learn from it.
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        # The pre-activation features: what the third block's normalisation, or without one its convolution, returns.
+        last = 0 if norm is None else 1
+        self.sources = {tap: module.format(last=last) for tap, module in self.sources.items()}
+        super().__init__(model, sizes, num_classes)
+
+    def finish_head(
+        self, cls_features: dict[str, Tensor], box_features: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        classify, regress = self.model.head.classification_head, self.model.head.regression_head
+        logits = {s: _finish(classify.conv, classify.cls_logits, x, self.num_classes) for s, x in cls_features.items()}
+        deltas = {s: _finish(regress.conv, regress.bbox_reg, x, 4) for s, x in box_features.items()}
+        return logits, deltas
+
+    def _forward(self, batch: ImageList, modules: set[str], roi_boxes: Sequence[Tensor] | None) -> None:
+        features = list(self.model.backbone(batch.tensors).values())
+        if any(module.startswith("head.classification_head") for module in modules):
+            self.model.head.classification_head(features)
+        if any(module.startswith("head.regression_head") for module in modules):
+            self.model.head.regression_head(features)
+        if modules & {"anchor_generator", "head.classification_head", "head.regression_head"}:
+            self.model.anchor_generator(batch, features)
+
+    @torch.no_grad()
+    def _assign_anchors(self, anchors: list[Tensor], targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
+        labels, deltas = [], []
+        for boxes, target in zip(anchors, targets, strict=True):
+            if len(target["boxes"]) == 0:
+                labels.append(boxes.new_full((len(boxes),), -1, dtype=torch.int64))
+                deltas.append(torch.zeros_like(boxes))
+                continue
+            matched = self.model.proposal_matcher(box_iou(target["boxes"], boxes))
+            positive = matched.clamp(min=0)
+            labels.append(torch.where(matched >= 0, target["labels"][positive], matched))
+            deltas.append(self.model.box_coder.encode_single(target["boxes"][positive], boxes))
+        return torch.stack(labels), torch.stack(deltas)
+
+    def _read(self, taps: Taps, calls: dict[str, list[Call]], targets: Sequence[Target] | None) -> None:
+        sizes = [len(anchors) for anchors in taps.anchors.values()]
+        for name, tap in (("classification_head", "head_logits"), ("regression_head", "head_deltas")):
+            for call in calls[f"head.{name}"]:
+                setattr(taps, tap, dict(zip(taps.neck, call.output.split(sizes, dim=1), strict=True)))
+        for tap in ("head_cls_features", "head_box_features"):
+            if calls[self.sources[tap]]:
+                outputs = [call.output for call in calls[self.sources[tap]]]
+                setattr(taps, tap, dict(zip(taps.neck, outputs, strict=True)))
+
+
+def _finish(tower: Any, predictor: nn.Module, features: Tensor, values: int) -> Tensor:
+    """The tower's last but one activation, its last convolution and the predictor, on pre-activation features."""
+    activation = tower[-2][-1]  # after its convolution and, if there is one, its normalisation
+    return per_anchor(predictor(tower[-1](activation(features))), values)

@@ -1,0 +1,52 @@
+"""Models with weights that are on this machine: a folder, or a name in the hub's cache. Nothing is downloaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from detdistill.core.errors import UserError
+from detdistill.core.params import Slice
+from detdistill.detectors.resnet_fpn import Positive
+
+
+class PretrainedParams(Slice):
+    """A model of a family with its weights and its own backbone; classification heads of other classes start anew."""
+
+    family: str
+    pretrained: str
+    """A folder that `save_pretrained` wrote, or a name in the local cache of the hub; safetensors only."""
+    mean: list[float]
+    std: list[float]
+    """RGB statistics that the weights were trained with."""
+    detections: Positive = 100
+
+
+def load(weights: PretrainedParams, model_class: type[PreTrainedModel], num_classes: int, where: str) -> Any:
+    """The model with its weights, from this machine alone. Raises UserError when they are not there."""
+    try:
+        found = PreTrainedConfig.get_config_dict(weights.pretrained, local_files_only=True)[0].get("model_type")
+    except (OSError, ValueError) as error:
+        raise _absent(weights.pretrained, where) from error
+    if found != weights.family:
+        raise UserError(f"{where}: {weights.pretrained} holds a model of {found!r}, the params say {weights.family!r}")
+    try:
+        return model_class.from_pretrained(
+            weights.pretrained,
+            local_files_only=True,
+            use_safetensors=True,
+            num_labels=num_classes,
+            ignore_mismatched_sizes=True,
+        )
+    except OSError as error:
+        raise _absent(weights.pretrained, where) from error
+    except ImportError as error:
+        raise UserError(f"{where}: {weights.pretrained}: {error}") from error
+
+
+def _absent(name: str, where: str) -> UserError:
+    return UserError(
+        f"{where}: {name!r} is no folder with config.json and model.safetensors, and no such model is in the local "
+        "cache of the hub; nothing is downloaded here"
+    )

@@ -1,0 +1,1 @@
+"""Training of teachers, starts and students."""
