@@ -245,6 +245,23 @@ def test_errors_are_one_line_and_exit_code_2(tiny):
     ]
 
 
+def test_two_processes_train_one_model(tiny, monkeypatch):
+    monkeypatch.setenv("DETDISTILL_PROCESSES", "2")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    done = subprocess.run(command("student", "small", "plain", "0"), capture_output=True, text=True, check=True)
+    assert done.stderr.count("step 12/12") == 1
+    model = load_file(paths.run("tiny", "small", "plain", 0, "model.safetensors"))
+    assert model.keys() == load_file(paths.start("tiny", "small")).keys()
+    assert all(torch.isfinite(value).all() for value in model.values())
+
+
+def test_a_number_of_processes_that_is_none(tiny, monkeypatch):
+    monkeypatch.setenv("DETDISTILL_PROCESSES", "all")
+    done = subprocess.run(command("teacher", "small"), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: DETDISTILL_PROCESSES: a number of processes is needed, found 'all'\n"
+
+
 def test_every_step_has_its_images_whatever_the_start():
     straight = list(batches(images=10, batch=4, steps=9, seed=3))
     for start in range(9):

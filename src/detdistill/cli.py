@@ -5,6 +5,7 @@ It only dispatches; each verb imports its module when it runs, so that `detdisti
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +14,7 @@ import typer
 
 from detdistill.core.errors import UserError
 
+TRAINING = ("teacher", "start", "student", "distill")
 app = typer.Typer(
     help="Knowledge distillation for object detectors, level by level, from data to PDF.",
     no_args_is_help=True,
@@ -150,7 +152,17 @@ def study_new(
 def main() -> None:
     """Entry point: a UserError is one line and exit code 2."""
     try:
+        _spread(os.environ.pop("DETDISTILL_PROCESSES", "1"))
         app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _spread(processes: str) -> None:
+    """Run a training verb in so many processes instead, one a GPU, by `accelerate launch`."""
+    if not processes.isdecimal() or int(processes) == 0:
+        raise UserError(f"DETDISTILL_PROCESSES: a number of processes is needed, found {processes!r}")
+    if processes != "1" and sys.argv[1:2] and sys.argv[1] in TRAINING:
+        launch = ["-m", "accelerate.commands.launch", "--num_processes", processes, "-m", "detdistill"]
+        os.execv(sys.executable, [sys.executable, *launch, *sys.argv[1:]])
