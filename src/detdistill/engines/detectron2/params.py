@@ -31,13 +31,21 @@ class Weights(Slice):
     """A checkpoint that backbone, or the whole detector, begins with; published ones for backbone or detector."""
 
     file: str
-    """Looked for in the folder of DETDISTILL_RAW, then in data/raw."""
+    """Looked for in the folder of DETDISTILL_RAW, then in raw."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
     """The digest or its beginning, as in the names of torchvision's files."""
     url: str | None = None
-    """Where to download it from when it is in neither folder."""
+    """Where to download it from, into raw, when it is in neither folder."""
+    mib: Positive | None = None
+    """What the download needs of the disk: the size of the file, rounded up."""
     allow_pickle: bool = False
     """Whether a file that can run code when it is read may be read: Detectron2's zoo consists of such files."""
+
+    @model_validator(mode="after")
+    def _size_is_known(self) -> Self:
+        if self.url is not None and self.mib is None:
+            raise ValueError("`url` needs `mib`, the size of the file")
+        return self
 
 
 class Preparation(Slice):
