@@ -96,9 +96,18 @@ class TestWeights:
         found = detector.model.state_dict()
         assert all(torch.equal(found[name], tensor) for name, tensor in source.model.state_dict().items())
 
-    def test_a_download_needs_a_size(self) -> None:
-        with pytest.raises(UserError, match="`url` needs `mib`"):
-            self.detector({"file": "a.pth", "sha256": "0" * 8, "url": "http://localhost/a.pth"})
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ("imagnet", "weights.* should be 'imagenet', found 'imagnet'"),
+            ({"file": "a.pth"}, r"'weights\.sha256' is missing"),
+            ({"file": "a.pth", "sha256": "0" * 8, "pickle": True}, r"unknown key 'weights\.pickle'"),
+            ({"file": "a.pth", "sha256": "0" * 8, "url": "http://localhost/a.pth"}, "`url` needs `mib`"),
+        ],
+    )
+    def test_faults_are_told(self, given: Any, message: str) -> None:
+        with pytest.raises(UserError, match=f"student.yaml: detector: .*{message}"):
+            self.detector(given)
 
     def test_code_in_a_file_is_not_run_without_leave(self, tmp_path: Path) -> None:
         weights = self.file(tmp_path, {"layer1": Trap(str(tmp_path / "ran"))})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from detdistill.core.params import Slice
 from detdistill.detectors.resnet_fpn import Positive
@@ -48,11 +48,16 @@ class Weights(Slice):
         return self
 
 
+def _of_a_file(value: Any) -> Any:
+    """A mapping is judged as a file, so that its faults are told instead of that it is no name."""
+    return Weights.model_validate(value) if isinstance(value, dict) else value
+
+
 class Preparation(Slice):
     """What all have: how images are prepared, and what training begins with."""
 
     input: Input | None = None
-    weights: Literal["imagenet"] | Weights | None = None
+    weights: Annotated[Literal["imagenet"] | Weights | None, BeforeValidator(_of_a_file)] = None
     """`imagenet`: torchvision's classifier of this depth (its first published weights)."""
 
 
