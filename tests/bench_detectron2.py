@@ -36,11 +36,11 @@ LR = 1e-4
 STUDY = "bench"
 
 
-def main(images: int = 16, size: int = 160, depth: int = 18, steps: int = 12) -> None:
+def main(images: int = 16, size: int = 160, depth: int = 18, steps: int = 8) -> None:
     if importlib.util.find_spec("detectron2") is None:
         sys.exit("error: nothing to measure: Detectron2 is not installed")
     torch.set_num_threads(1)
-    detector = {"family": "faster_rcnn", "depth": depth, "norm": "BN", "freeze": 0}
+    detector = {"family": "faster_rcnn", "depth": depth, "norm": "BN", "freeze": 0, "roi_batch": 128}
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         _write_study(images, size, detector, steps)
