@@ -3,9 +3,9 @@
     python tests/bench_detectron2.py [IMAGES] [SIZE] [DEPTH] [STEPS]
 
 Both sides train with SGD without AMP, read PNG files and neither resize nor mirror. DefaultTrainer runs as it is, with
-its own optimiser, loader, hooks and writers; ours is the loop of `detdistill teacher`, which clips gradients besides.
-Ours can keep decoded images in memory (`cache_images`) and is told both ways. Validation and checkpoints of neither
-side are timed. Nothing here is asserted.
+its own optimiser, loader, hooks and writers, but TensorBoard's. Ours is the loop of `detdistill teacher`, which clips
+gradients besides; it can keep decoded images in memory (`cache_images`) and is told both ways. Validation and
+checkpoints of neither side are timed. Nothing here is asserted.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ def _theirs(split: Split, classes: list[str], params: dict[str, Any], steps: int
     from detectron2.config import get_cfg
     from detectron2.data import DatasetCatalog
     from detectron2.engine import DefaultTrainer, HookBase
+    from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 
     class Clock(HookBase):
         """Registered first, so what the other hooks do after the last step, its checkpoint above all, is not timed."""
@@ -115,6 +116,10 @@ def _theirs(split: Split, classes: list[str], params: dict[str, Any], steps: int
 
         def build_hooks(self) -> list[HookBase]:
             return [clock, *super().build_hooks()]
+
+        def build_writers(self) -> list[EventWriter]:
+            """Its own but TensorBoard's, a package that neither side needs."""
+            return [CommonMetricPrinter(steps), JSONWriter(os.path.join(folder, "metrics.json"))]
 
     if STUDY not in DatasetCatalog:
         DatasetCatalog.register(STUDY, lambda: native.detectron2_dicts(split, paths.data(STUDY, "images")))
