@@ -12,6 +12,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture
+def batch():
+    """Three images of other than square shape: one object, two, none."""
+    import tiny  # brings PyTorch along, which not every test needs
+
+    return tiny.batch(3, seed=3, size=tiny.WIDE)
+
+
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], "Clone"]:
     """Makes copies by name, all of the project as it is now, each with a `dvc.yaml` for the study `smoke`."""

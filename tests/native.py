@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from detdistill.dataset.manifest import Split
 from detdistill.detectors.base import Detections, Detector, Target
 
 MEAN, STD = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
@@ -72,6 +74,25 @@ def detectron2_inputs(images: list[Tensor], targets: list[Target] | None = None)
         each["instances"] = Instances(each["image"].shape[1:])
         each["instances"].gt_boxes, each["instances"].gt_classes = Boxes(target["boxes"]), target["labels"]
     return inputs
+
+
+def detectron2_dicts(split: Split, folder: Path) -> list[dict[str, Any]]:
+    """The images of a split, below the folder, as a data set that Detectron2's catalog registers."""
+    from detectron2.structures import BoxMode
+
+    return [
+        {
+            "file_name": str(folder / record.file_name),
+            "image_id": record.image_id,
+            "height": record.height,
+            "width": record.width,
+            "annotations": [
+                {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": label}
+                for box, label in zip(record.boxes.tolist(), record.labels.tolist(), strict=True)
+            ],
+        }
+        for record in split.records
+    ]
 
 
 def detectron2_losses(detector: Detector, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:

@@ -18,7 +18,6 @@ from detdistill.detectors.weights import load_trunk, load_weights, save_weights
 from detdistill.distill.base import STUDENT_ONLY
 
 CHANNELS = ({"4": 8, "8": 16}, {"4": 8, "8": 8})
-SIZE = (64, 96)
 # tap -> its shape a level, of N images, M anchors a level, R RoIs, Q queries
 SHAPES: dict[str, tuple[Any, ...]] = {
     "anchors": ("M", 4),
@@ -50,14 +49,6 @@ def which(request: pytest.FixtureRequest) -> tuple[str, str]:
 @pytest.fixture
 def detector(which: tuple[str, str]) -> Detector:
     return tiny.detector(which[1], engine=which[0])
-
-
-@pytest.fixture
-def batch() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Three images of other than square shape: one object, two, none."""
-    _, targets = tiny.batch(3)
-    generator = torch.Generator().manual_seed(3)
-    return [torch.rand(3, *SIZE, generator=generator) for _ in range(3)], targets
 
 
 def values(losses: dict[str, Tensor]) -> dict[str, float]:
@@ -139,10 +130,10 @@ class TestTaps:
     def test_shapes(self, which: tuple[str, str], detector: Detector, batch: Any) -> None:
         _, taps = detector.train().training_step(*batch, detector.taps)
         levels = {int(level): level for level in tiny.CHANNELS.get(which, CHANNELS)[1]}
-        cells = {level: (-(-SIZE[0] // stride), -(-SIZE[1] // stride)) for stride, level in levels.items()}
+        cells = {level: (-(-tiny.WIDE[0] // stride), -(-tiny.WIDE[1] // stride)) for stride, level in levels.items()}
         anchors = {level: h * w for level, (h, w) in cells.items()}
         known = {"N": 3, "sum M": sum(anchors.values()), "R": sum(map(len, taps.roi_boxes)), "Q": detector.num_queries}
-        assert taps.image_size == SIZE
+        assert taps.image_size == tiny.WIDE
         for name in detector.taps - {"roi_boxes", "initial_queries"}:
             tap = getattr(taps, name)
             for level, tensor in tap.items() if isinstance(tap, dict) else [("", tap)]:

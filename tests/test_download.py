@@ -1,15 +1,13 @@
 """Downloads from a real server on this machine: verified, resumed, and every failure one line."""
 
-import functools
 import hashlib
 import io
 import tarfile
-import threading
 import zipfile
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from server import Server, serving
 
 from detdistill.core.errors import UserError
 from detdistill.data import download
@@ -17,32 +15,6 @@ from detdistill.data.download import Archive, Content, Source, digest, ready
 from detdistill.data.unpack import unpack
 
 FILES = {"data/Annotations/1.xml": b"<annotation/>", "data/JPEGImages/1.jpg": b"picture" * 99}
-
-
-class Server(SimpleHTTPRequestHandler):
-    """Serves a folder; `faults` maps a file name to what goes wrong with it, once for each entry."""
-
-    faults: dict[str, list[str]] = {}
-    asked: list[str] = []
-
-    def do_GET(self):
-        name = self.path.rsplit("/", 1)[-1]
-        self.asked.append(name)
-        fault = self.faults.get(name, []).pop(0) if self.faults.get(name) else None
-        if fault == "error":
-            self.send_error(503)
-        elif fault == "cut":
-            content = Path(self.directory, name).read_bytes()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content[: len(content) // 2])
-            self.close_connection = True
-        else:
-            super().do_GET()
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
@@ -54,13 +26,8 @@ def served(tmp_path, monkeypatch):
     project.mkdir()
     monkeypatch.chdir(project)
     monkeypatch.delenv(download.FOLDER, raising=False)
-    monkeypatch.setattr(Server, "faults", {})
-    monkeypatch.setattr(Server, "asked", [])
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Server, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(folder) as address:
+        yield folder, address
 
 
 def tar(file: Path, files: dict[str, bytes], **fields) -> Path:

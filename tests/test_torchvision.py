@@ -14,20 +14,12 @@ from detdistill.detectors.recorder import Recorder
 from detdistill.distill.base import STUDENT_ONLY
 from detdistill.distill.cnn.head.crosskd import decode
 
-SIZE = (64, 96)
+SIZE = tiny.WIDE
 
 
 @pytest.fixture(params=["faster_rcnn", "retinanet"])
 def detector(request: pytest.FixtureRequest) -> Detector:
     return tiny.detector(request.param)
-
-
-@pytest.fixture
-def batch() -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Three images of other than square shape: one object, two, none."""
-    _, targets = tiny.batch(3)
-    generator = torch.Generator().manual_seed(3)
-    return [torch.rand(3, *SIZE, generator=generator) for _ in range(3)], targets
 
 
 def observed(detector: Detector, images: list[Tensor], rois: list[Tensor]) -> Taps:

@@ -18,6 +18,7 @@ from detdistill.distill.base import Distillation
 
 K = 3
 SIZE = 64
+WIDE = (64, 96)
 TRUNK = {"widths": [8, 16], "neck_channels": 8}
 TRANSFORMER = {
     "hidden": 32,
@@ -120,7 +121,7 @@ def teacher(family: str, **changes: Any) -> Detector:
     return detector(family, seed=1, **{**wider, **changes}).eval()
 
 
-def batch(images: int = 2, seed: int = 0) -> tuple[list[Tensor], list[Target]]:
+def batch(images: int = 2, seed: int = 0, size: tuple[int, int] = (SIZE, SIZE)) -> tuple[list[Tensor], list[Target]]:
     """Random images with one object, two objects, none, ... in turn."""
     generator = torch.Generator().manual_seed(seed)
     boxes = [[[8.0, 12.0, 24.0, 30.0]], [[30.0, 8.0, 50.0, 26.0], [6.0, 36.0, 20.0, 58.0]], []]
@@ -128,7 +129,7 @@ def batch(images: int = 2, seed: int = 0) -> tuple[list[Tensor], list[Target]]:
         {"boxes": torch.tensor(boxes[i % 3]).reshape(-1, 4), "labels": torch.arange(len(boxes[i % 3])) + 1}
         for i in range(images)
     ]
-    return [torch.rand(3, SIZE, SIZE, generator=generator) for _ in range(images)], targets
+    return [torch.rand(3, *size, generator=generator) for _ in range(images)], targets
 
 
 def distillation(

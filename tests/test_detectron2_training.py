@@ -1,0 +1,65 @@
+"""Training Detectron2's detectors: every method on every family, and exact resume."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+
+from detdistill import data
+from detdistill.core import paths
+from detdistill.core.files import sha256
+from detdistill.train import step as train
+from detdistill.train.checkpoint import Scratch
+
+pytest.importorskip("detectron2", reason="the engine detectron2 is not installed")
+
+LACKS = {"faster_rcnn": tiny.NEEDS_DENSE_HEAD, "retinanet": tiny.NEEDS_RPN, "fcos": tiny.NEEDS_RPN}
+CASES = [(family, method) for family, lacking in LACKS.items() for method in tiny.METHODS if method not in lacking]
+
+
+@pytest.mark.parametrize(("family", "method"), CASES)
+def test_every_method_trains_every_parameter_and_leaves_the_teacher_alone(family: str, method: str) -> None:
+    own, other = (make(family, engine="detectron2") for make in (tiny.detector, tiny.teacher))
+    params = tiny.METHODS[method] | ({"strides": [8, 16]} if method == "fitnets" else {})
+    distillation = tiny.distillation(family, {method: params}, student=own, other=other).train()
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    losses = distillation(*tiny.batch(3))
+    assert any(name.startswith(f"{method}.") for name in losses)
+    assert all(loss.isfinite() for loss in losses.values())
+    torch.stack(list(losses.values())).sum().backward()
+    assert not [name for name, parameter in distillation.named_parameters() if parameter.grad is None]
+    assert all(parameter.grad is None for parameter in other.parameters())
+    assert all(tensor.equal(before[name]) or tensor.isnan() for name, tensor in other.state_dict().items())
+
+
+def test_a_killed_training_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = "smoke_detectron2"
+    shutil.copytree(Path("params", study), tmp_path / "params" / study)
+    monkeypatch.chdir(tmp_path)
+    data.make(study)
+    train.train_start(study, "retinanet")
+    model = paths.start(study, "retinanet")
+    straight = sha256(model)
+    model.unlink()
+    save, saved = Scratch.save, []
+
+    def killed(scratch: Scratch, state: dict[str, Any]) -> None:
+        save(scratch, state)
+        saved.append(state["step"])
+        raise KeyboardInterrupt
+
+    for _ in range(2):  # each process comes one checkpoint further
+        monkeypatch.setattr(Scratch, "save", killed)
+        with contextlib.suppress(KeyboardInterrupt):
+            train.train_start(study, "retinanet")
+        assert not model.exists()
+    monkeypatch.setattr(Scratch, "save", save)
+    train.train_start(study, "retinanet")
+    assert saved == [4, 8]
+    assert sha256(model) == straight
