@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 import tiny
 import torch
+import yaml
 
 from detdistill import data
+from detdistill.check import check
 from detdistill.core import paths
 from detdistill.core.files import sha256
+from detdistill.data import download
 from detdistill.train import step as train
 from detdistill.train.checkpoint import Scratch
 
@@ -63,3 +67,30 @@ def test_a_killed_training_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch
     train.train_start(study, "retinanet")
     assert saved == [4, 8]
     assert sha256(model) == straight
+
+
+def test_blood_cells_train_at_small_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The study for a GPU with its own models and images, but small, from nothing and for a few steps."""
+    if "DETDISTILL_SHARED" not in os.environ:
+        pytest.skip("DETDISTILL_SHARED names no folder with the blood cells")
+    study = "bccd_detectron2"
+    shutil.copytree(Path("params", study), tmp_path / "params" / study)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(download.FOLDER, str(Path(os.environ["DETDISTILL_SHARED"], "data")))
+    for file in Path("params", study).glob("*/*.yaml"):
+        said = yaml.safe_load(file.read_text())
+        if "training" in said:
+            said["detector"] |= {"weights": None, "norm": "BN", "freeze": 0}
+            said["detector"]["input"] = {"short_edges": [64], "test_short_edge": 64}
+            said["training"] |= {"steps": 2, "batch": 2, "evaluations": 1, "evaluate_images": 2, "workers": 0}
+        else:
+            said.pop("schedule_factor", None)
+        file.write_text(yaml.safe_dump(said))
+    check(study)
+    data.make(study)
+    for pair, recipes in {"faster_rcnn": ("plain", "fitnets", "pkd", "chen"), "retinanet": ("crosskd",)}.items():
+        train.train_teacher(study, pair)
+        train.train_start(study, pair)
+        for recipe in recipes:
+            train.train_student(study, pair, recipe, 0)
+            assert paths.run(study, pair, recipe, 0, "model.safetensors").is_file()
