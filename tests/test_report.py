@@ -389,3 +389,13 @@ def test_the_params_digest_sees_content_and_names(tmp_path, monkeypatch):
     assert provenance.params_digest(files[:1]) != before
     files[0].write_text("steps: 2\n")
     assert provenance.params_digest(files) != before
+
+
+def test_findings_name_the_baseline_first_whatever_is_found(study):
+    summary = study(pairs=("retinanet",))
+    content = summary["pairs"]["retinanet"]
+    for stats in distilled(content).values():
+        stats["gain_equal_steps"] = statistics.stat({0: -0.01, 1: -0.02})
+    said = prose.findings(content, "retinanet", Names(summary, literature.load()))
+    assert "above the baseline in no seed" in said
+    assert "above it" not in said

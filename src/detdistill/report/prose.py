@@ -99,12 +99,12 @@ def findings(content: PairSummary, pair: str, names: Names) -> str:
         return f"{names.pair(pair)}: no distilled run can be compared."
     better = {name: statistics.seeds_better(gain) for name, gain in gains.items()}
     groups = (
-        ("above the baseline in every seed", [name for name in gains if better[name] == gains[name]["n"]]),
-        ("above it in no seed", [name for name in gains if better[name] == 0]),
-        ("above it in some seeds only", [name for name in gains if 0 < better[name] < gains[name]["n"]]),
+        ("in every seed", [name for name in gains if better[name] == gains[name]["n"]]),
+        ("in no seed", [name for name in gains if better[name] == 0]),
+        ("in some seeds only", [name for name in gains if 0 < better[name] < gains[name]["n"]]),
     )
-    told = [f"{_those(each, pair, names)} {where}" for where, each in groups if each]
-    sentences = [_sentence(f"{names.pair(pair)}: {'; '.join(told)}")]
+    told = "; ".join(f"{_those(each, pair, names)} above it {where}" for where, each in groups if each)
+    sentences = [_sentence(f"{names.pair(pair)}: {told.replace('above it', 'above the baseline', 1)}")]
     timed = {name: stats["gain_equal_time"]["mean"] for name, stats in distilled(content).items()}
     ahead = [name for name, mean in timed.items() if mean is not None and mean > 0]
     behind = [name for name, mean in timed.items() if mean is not None and mean <= 0]
