@@ -16,7 +16,7 @@ import yaml
 from detdistill import data
 from detdistill.check import check
 from detdistill.core import paths
-from detdistill.core.files import sha256
+from detdistill.core.files import read_json, sha256
 from detdistill.data import download
 from detdistill.train import step as train
 from detdistill.train.checkpoint import Scratch
@@ -91,6 +91,7 @@ def test_blood_cells_train_at_small_size(tmp_path: Path, monkeypatch: pytest.Mon
     for pair, recipes in {"faster_rcnn": ("plain", "fitnets", "pkd", "chen"), "retinanet": ("crosskd",)}.items():
         train.train_teacher(study, pair)
         train.train_start(study, pair)
+        assert "detectron2" in read_json(paths.run(study, pair, paths.START, paths.ONCE, "timing.json"))["versions"]
         for recipe in recipes:
             train.train_student(study, pair, recipe, 0)
             assert paths.run(study, pair, recipe, 0, "model.safetensors").is_file()

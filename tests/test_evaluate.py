@@ -271,6 +271,13 @@ def test_coco_and_voc_nearly_agree_at_one_half(seed):
         assert ours == pytest.approx(theirs, abs=0.08)
 
 
+def test_the_figures_of_a_learning_curve_are_those_of_the_evaluation():
+    split, predictions = scene(3)
+    figures, _ = coco_metrics(split, predictions)
+    assert figures["AP"] > 0
+    assert average_precision(split, predictions) == {name: figures[name] for name in ("AP", "AP50")}
+
+
 # Cost
 
 

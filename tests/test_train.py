@@ -128,6 +128,16 @@ def test_validation_and_checkpoints_do_not_change_the_weights(tiny):
     assert digests("plain")["model.safetensors"] == first
 
 
+def test_gradients_are_clipped_unless_the_parameter_is_null(tiny):
+    models = {}
+    for clip_norm in (None, 1e9, 1e-3):
+        value = {"detector": DETECTOR, "training": {**TRAINING, "optimizer": "sgd", "clip_norm": clip_norm}}
+        write_slice("small", "student", value=value)
+        train.train_student("tiny", "small", "plain", 0)
+        models[clip_norm] = digests("plain")["model.safetensors"]
+    assert models[None] == models[1e9] != models[1e-3]
+
+
 @pytest.mark.parametrize(("pair", "recipe"), [("small", "plain"), ("small", "pkd"), ("queries", "kd_detr")])
 def test_killed_and_resumed_gives_the_same_bytes(tiny, pair, recipe):
     train.train_teacher("tiny", "small")

@@ -5,6 +5,8 @@ It only dispatches; each verb imports its module when it runs, so that `detdisti
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from pathlib import Path
@@ -151,6 +153,7 @@ def study_new(
 
 def main() -> None:
     """Entry point: a UserError is one line and exit code 2."""
+    atexit.register(gc.freeze)  # else the interpreter's last collection walks all of PyTorch, a second a process
     try:
         _spread(os.environ.pop("DETDISTILL_PROCESSES", "1"))
         app()

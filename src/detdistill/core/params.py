@@ -125,7 +125,8 @@ class Training(Slice):
     schedule: Literal["onecycle", "multistep"] = "onecycle"
     milestones: list[Annotated[float, Field(gt=0, lt=1)]] = [0.67, 0.89]
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    clip_norm: Annotated[float, Field(gt=0)] = 5.0
+    clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
+    """The largest norm of all gradients together; null leaves them as they are."""
     accumulate: Annotated[int, Field(gt=0)] = 1
     precision: Literal["no", "fp16", "bf16"] = "no"
     threads: Annotated[int, Field(gt=0)] = 1

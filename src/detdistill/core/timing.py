@@ -14,7 +14,7 @@ from typing import Any, Self
 from detdistill.core.files import write_json
 
 _PACKAGES = (
-    "detdistill", "torch", "torchvision", "transformers", "accelerate", "numpy", "pillow", "pycocotools",
+    "detdistill", "torch", "torchvision", "transformers", "detectron2", "accelerate", "numpy", "pillow", "pycocotools",
     "scikit-learn", "safetensors",
 )  # fmt: skip
 
@@ -95,13 +95,14 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """The installed versions of the packages that a step's results depend on."""
+    """The versions of the packages that a step's results depend on; one that is imported may be there uninstalled."""
     found = {}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            continue
+            if told := getattr(sys.modules.get(package), "__version__", None):
+                found[package] = told
     return found
 
 

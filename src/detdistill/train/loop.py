@@ -62,7 +62,7 @@ def fit(
                     total = torch.stack(list(losses.values())).sum()
                     _check_finite(run, step, losses)
                     accelerator.backward(total)
-                    if accelerator.sync_gradients:
+                    if accelerator.sync_gradients and training.clip_norm is not None:
                         accelerator.clip_grad_norm_(module.parameters(), training.clip_norm)
                     optimise.step()
                     optimise.zero_grad()

@@ -27,7 +27,7 @@ def optimizer(module: nn.Module, trunk: Iterable[nn.Parameter], training: Traini
     ]
     if training.optimizer == "adamw":
         return torch.optim.AdamW(groups, fused=True)
-    return torch.optim.SGD(groups, momentum=training.momentum)
+    return torch.optim.SGD(groups, momentum=training.momentum, fused=True)
 
 
 def scheduler(optimizer: torch.optim.Optimizer, training: Training, steps: int) -> LRScheduler:
