@@ -20,6 +20,7 @@ _TRAINING = (
     "batch",
     "optimizer",
     "lr",
+    "trunk_lr",
     "weight_decay",
     "schedule",
     "warmup",
