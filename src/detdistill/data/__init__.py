@@ -5,10 +5,11 @@ A new kind is a new module with `Params`, a slice, and `make(params, study)`.
 
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
 
 from detdistill.core import paths
 from detdistill.core.errors import UserError, near
-from detdistill.core.params import parse, read_yaml
+from detdistill.core.params import Slice, parse, read_yaml
 from detdistill.core.timing import measure
 
 _NOT_KINDS = {"download", "drawing", "png", "reading", "unpack"}
@@ -16,6 +17,14 @@ _NOT_KINDS = {"download", "drawing", "png", "reading", "unpack"}
 
 def make(study: str) -> None:
     """Write the images, annotations, manifest and timing of a study. Raises UserError for params that are wrong."""
+    module, params = read(study)
+    with measure("data") as cost:
+        module.make(params, study)
+    cost.record(paths.data(study, "timing.json"))
+
+
+def read(study: str) -> tuple[ModuleType, Slice]:
+    """The module of the study's kind of data, and `data.yaml`. Raises UserError for params that are wrong."""
     path = paths.params(study, "data")
     if not path.exists():
         known = [file.parent.name for file in paths.PARAMS.glob("*/data.yaml")]
@@ -26,7 +35,4 @@ def make(study: str) -> None:
     if kind not in kinds:
         raise UserError(f"{path}: kind: no kind of data {kind!r}{near(kind, kinds)}")
     module = import_module(f"{__name__}.{kind}")
-    params = parse(module.Params, values, str(path))
-    with measure("data") as cost:
-        module.make(params, study)
-    cost.record(paths.data(study, "timing.json"))
+    return module, parse(module.Params, values, str(path))

@@ -5,7 +5,6 @@ image is clipped. Both are counted and named in the manifest, but for an overhan
 """
 
 import hashlib
-import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +12,25 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from pydantic import Field
+from PIL.Image import Resampling
+from pydantic import AfterValidator, Field
 from rich.progress import track
 
 from detdistill.core.errors import UserError, near
 from detdistill.core.params import Slice
 from detdistill.data import png
 from detdistill.data.download import Source, ready
+from detdistill.dataset.pixels import decode
 from detdistill.dataset.prepared import Annotations, Box, Object, Writer
 
 SplitName = Literal["train", "val", "test"]
 ROUNDING = 1.0
+
+
+def _once(names: list[str]) -> list[str]:
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise ValueError(f"{twice[0]!r} is there twice")
+    return names
 
 
 class Reading(Slice):
@@ -37,7 +43,7 @@ class Reading(Slice):
 
     source: Source | None = None
     folder: str = "."
-    classes: Annotated[list[str], Field(min_length=1)] | None = None
+    classes: Annotated[list[str], Field(min_length=1), AfterValidator(_once)] | None = None
     resize: Annotated[int, Field(ge=16)] | None = None
     hold_out: Annotated[int, Field(gt=0)] | None = None
 
@@ -143,10 +149,12 @@ def _add(
 ) -> None:
     path = root / image.file
     content = _read(path, image.where)
-    pixels, (width, height) = _decode(path, content, resize)
+    whole = decode(path, content)
+    width, height = whole.size
     if image.size is not None and image.size != (width, height):
         raise UserError(f"{image.where}: size: {image.size[0]} x {image.size[1]}, but {path} is {width} x {height}")
-    shown = (width, height) if pixels is None else (pixels.shape[1], pixels.shape[0])
+    share = min(1.0, (resize or max(whole.size)) / max(whole.size))
+    shown = round(width * share), round(height * share)
     across, down = shown[0] / width, shown[1] / height
     objects = []
     for each in image.objects:
@@ -159,9 +167,10 @@ def _add(
             scaled = box[0] * across, box[1] * down, box[2] * across, box[3] * down
             area = None if each.area is None else each.area * across * down
             objects.append(Object(scaled, labels[each.name], area, each.iscrowd, each.difficult))
-    if pixels is None:
+    if resize is None:
         noted.add_image(image.file, width, height, objects, file_sha256=hashlib.sha256(content).hexdigest())
         return
+    pixels = np.array(whole.resize(shown, Resampling.BILINEAR))
     name = Path(image.file).with_suffix(".png").as_posix()
     noted.add_image(name, shown[0], shown[1], objects, sha256=hashlib.sha256(pixels.tobytes()).hexdigest())
     write_image(name, png.encode(pixels))
@@ -174,20 +183,6 @@ def _read(path: Path, where: str) -> bytes:
         raise UserError(f"{where}: its image {path} does not exist") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _decode(path: Path, content: bytes, resize: int | None) -> tuple[np.ndarray | None, tuple[int, int]]:
-    """The resized pixels, (H, W, 3) uint8 RGB, or None without `resize`; and the size of the original."""
-    try:
-        with Image.open(io.BytesIO(content)) as opened:
-            size = opened.size
-            if resize is None:
-                return None, size
-            share = min(1.0, resize / max(size))
-            sides = round(size[0] * share), round(size[1] * share)
-            return np.array(opened.convert("RGB").resize(sides, Image.Resampling.BILINEAR)), size
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: a broken or truncated image: {error}") from None
 
 
 def _digest(name: str) -> str:

@@ -1,14 +1,12 @@
 """Read a prepared data set and trust nothing: digests, boxes, categories and images are checked where they are read."""
 
 import hashlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -17,6 +15,7 @@ from detdistill.core import paths
 from detdistill.core.errors import UserError, near
 from detdistill.core.files import read_json, sha256
 from detdistill.core.params import Slice, parse
+from detdistill.dataset.pixels import decode
 from detdistill.dataset.prepared import digest_of
 from detdistill.dataset.records import Record, read_records
 
@@ -135,7 +134,7 @@ class Split(Dataset[tuple[Tensor, Targets]]):
             return self._cache[record.image_id]
         path = self._folder / record.file_name
         content = _read(path)
-        pixels = _decode(path, content)
+        pixels = np.array(decode(path, content))
         if pixels.shape[:2] != (record.height, record.width):
             found = f"{pixels.shape[1]} x {pixels.shape[0]}"
             raise UserError(
@@ -160,11 +159,3 @@ def _read(path: Path) -> bytes:
         raise UserError(f"{path}: no such image; run `detdistill data` again") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _decode(path: Path, content: bytes) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(content)) as opened:
-            return np.array(opened.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: a broken or truncated image: {error}") from None
