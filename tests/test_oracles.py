@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detdistill.distill.cnn.backbone.fgfi import imitation_loss, imitation_masks
 from detdistill.distill.cnn.neck.cwd import channel_loss
 from detdistill.distill.cnn.neck.mgd import generator, masked_generation_loss
 from detdistill.distill.cnn.neck.pkd import pearson_loss
@@ -119,6 +120,24 @@ def test_dkd(case: str) -> None:
         assert value.item() == pytest.approx(float(oracle.values[f"{case}/out64/{term}"]), rel=1e-5)
         expected = torch.from_numpy(oracle.values[f"{case}/grad/{term}/student_logits"]).double()
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("case", ["default", "small_anchors"])
+def test_fgfi(case: str) -> None:
+    oracle = Oracle("fgfi")
+    student, teacher = oracle.input("student0"), oracle.input("teacher0")
+    height, width = student.shape[2:]
+    cells = torch.cartesian_prod(torch.arange(height), torch.arange(width)).flip(1).repeat(1, 2) * 16
+    inclusive = torch.tensor([0, 0, 1, 1])  # the release counts the last pixel to a box
+    anchors = (torch.from_numpy(oracle.values[f"{case}/out/base_anchors"]) + cells[:, None] + inclusive).flatten(0, 1)
+    boxes = zip(oracle.input("gt_boxes"), oracle.input("num_gt"), strict=True)
+    objects = [each[:count, :4] + inclusive for each, count in boxes]
+    fraction = oracle.hyper(case, "iou_fraction")
+    masks = imitation_masks({"16": anchors.double()}, objects, fraction, {"16": (height, width)})["16"]
+    assert torch.equal(masks.long(), torch.from_numpy(oracle.values[f"{case}/out/mask"]).long())
+    adapt = nn.Sequential(oracle.load(nn.Conv2d(8, 8, 3, padding=1), "param/adapter.0."), nn.ReLU())
+    value = oracle.hyper(case, "loss_weight") * imitation_loss([adapt(student)], [teacher], [masks])
+    oracle.check(case, "total", value, student0=student)
 
 
 @pytest.mark.parametrize("case", ["default", "t4"])

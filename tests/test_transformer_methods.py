@@ -14,15 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from detdistill.core.errors import UserError
-from detdistill.core.params import DistilledRun, Recipe
 from detdistill.detectors import build as build_detector
 from detdistill.detectors.base import Detector, Taps
-from detdistill.distill import build, files, find
+from detdistill.distill import build, find
 from detdistill.distill.base import Distillation
 from detdistill.distill.transformer.feature.clockdistill import location_and_scale, memory_loss
 from detdistill.distill.transformer.feature.detrdistill_features import object_mask, query_quality
+from detdistill.distill.transformer.feature.vkd import normalised_loss
 from detdistill.distill.transformer.logit.d3etr import adaptive_losses, fixed_losses
 from detdistill.distill.transformer.logit.detrdistill_logits import matched_losses
+from detdistill.distill.transformer.logit.matched_logits import answering, score_divergence
 from detdistill.distill.transformer.query.kd_detr import query_loss
 from detdistill.distill.transformer.query_pairs import Predictions, match, pair_losses, paired_layers
 
@@ -47,8 +48,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "detrdistill_queries": {"weight": 1.0},
     "detrdistill_features": {"weight": 1.0},
     "clockdistill": {"foreground": 1.0, "background": 0.5},
+    "vkd": {"weight": 4.0},
     "detrdistill_logits": {**TERMS, "negatives": 0.5},
     "d3etr": TERMS,
+    "matched_logits": {"weight": 1.0},
 }
 CASES = [(family, name) for family in FAMILIES for name in METHODS]
 OF_PREDICTIONS = ["kd_detr", "detrdistill_logits", "d3etr"]
@@ -71,10 +74,7 @@ def teacher(family: str, **changes: Any) -> Detector:
 
 def distillation(family: str, methods: dict[str, Any], own: Any = None, other: Any = None) -> Distillation:
     """Built as the command line does it."""
-    codes = {files()[name].parts[0] if name in files() else "transformer" for name in methods}
-    run = DistilledRun(pair=family, engine="transformers", recipe="tried", code="/".join(sorted(codes)))
-    own, other = own or detector(family), other or teacher(family)
-    return build(Recipe(methods=methods), run, own, other, "params/tiny/tried.yaml")
+    return build(methods, {}, own or detector(family), other or teacher(family), "params/tiny/tried.yaml")
 
 
 def queries(*rows: tuple[list[float], list[float]]) -> Predictions:
@@ -244,6 +244,71 @@ class TestCLoCKDistill:
         assert memory_loss(student, torch.zeros_like(student), torch.tensor([1.0, 0.5]).view(1, 1, 1, 2)).item() == 6
 
 
+class TestVkD:
+    def test_channels_are_compared_at_equal_mean_and_deviation(self) -> None:
+        # Normalised (unbiased): (-1, -1, 1, 1) * sqrt(3)/2 against its opposite: sqrt(3) apart, above 1.
+        student = torch.tensor([1.0, 1, 5, 5], dtype=torch.float64).view(1, 1, 2, 2)
+        assert normalised_loss(student, 9 - student).item() == pytest.approx(math.sqrt(3) - 0.5, rel=1e-5)
+        assert normalised_loss(7 * student - 3, student).item() == pytest.approx(0, abs=1e-9)
+
+    @pytest.mark.parametrize("hidden", [32, 64])
+    def test_the_projection_stays_orthogonal_while_it_learns(self, hidden: int) -> None:
+        built = distillation("rt_detr", {"vkd": {"weight": 4.0}}, other=teacher("rt_detr", hidden=hidden)).train()
+        projections = built.methods["vkd"].projections
+        before = projections["4"].weight.detach().clone()
+        optimizer = torch.optim.SGD(projections.parameters(), lr=1.0)
+        for _ in range(3):
+            optimizer.zero_grad()
+            built(*tiny.batch())["vkd.memory"].backward()
+            optimizer.step()
+        for projection in projections.values():
+            torch.testing.assert_close(projection.weight.mT @ projection.weight, torch.eye(32), atol=1e-5, rtol=0)
+        assert (projections["4"].weight - before).abs().max() > 1e-3
+
+    def test_each_location_is_projected_by_itself(self) -> None:
+        own, other = detector("rt_detr").eval(), teacher("rt_detr", hidden=64)
+        method = find("vkd", "recipe.yaml")(own, other, weight=1.0)
+        student, taught = observed(own, tiny.batch()[0]), observed(other, tiny.batch()[0])
+        expected = [
+            normalised_loss(torch.einsum("oc,nchw->nohw", projection.weight, student.memory[s]), taught.memory[s])
+            for s, projection in method.projections.items()
+        ]
+        assert method(student, taught, [])["memory"].item() == pytest.approx(sum(expected).item(), rel=1e-5)
+
+
+class TestMatchedScores:
+    def test_the_divergence_is_of_each_class_by_itself(self) -> None:
+        student, teacher = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([[LN3, 0.0]], dtype=torch.float64)
+        expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+        assert score_divergence(student, teacher).item() == pytest.approx(expected)
+        rows = [each.expand(4, 2) for each in (student, teacher)]
+        assert score_divergence(*rows).item() == pytest.approx(expected)
+        assert score_divergence(student[:0], teacher[:0]).item() == 0
+
+    def test_queries_are_found_by_their_object(self) -> None:
+        matches = [(torch.tensor([4, 2]), torch.tensor([1, 0])), (torch.tensor([3]), torch.tensor([1]))]
+        assert answering(matches, [2, 3], queries=5).tolist() == [2, 4, -1, 8, -1]
+
+    def test_both_queries_of_an_object_are_compared_whatever_their_place(self, monkeypatch: Any) -> None:
+        own, other = detector("rt_detr").eval(), teacher("rt_detr", decoder_layers=2)
+        method = find("matched_logits", "recipe.yaml")(own, other, weight=2.0)
+        images, targets = tiny.batch()
+        student, taught = observed(own, images), observed(other, images)
+        pairs = {own: [(0, 3), (1, 5), (1, 2)], other: [(0, 1), (1, 0), (1, 4)]}  # image and query of each object
+        for each, found in pairs.items():
+            (a, b, c) = (torch.tensor([query]) for _, query in found)
+            matches = [(a, torch.tensor([0])), (torch.cat([c, b]), torch.tensor([1, 0]))]
+            monkeypatch.setattr(each, "match", lambda *_, matches=matches: matches)
+        expected = 0.0
+        for layer in ("0", "1"):
+            rows = [
+                torch.stack([tap[layer][image, query] for image, query in pairs[each]])
+                for each, tap in ((own, student.query_logits), (other, taught.query_logits))
+            ]
+            expected += 2 * score_divergence(*rows).item()
+        assert method(student, taught, targets)["classes"].item() == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize(("family", "name"), CASES)
 class TestEveryMethod:
     def test_its_gradients_reach_the_student_and_its_own_parameters_only(self, family: str, name: str) -> None:
@@ -347,6 +412,7 @@ class TestRecipes:
         # KD-DETR's earlier layers learn from the teacher's last, which they are not.
         ("rt_detr", "kd_detr", 1),
         *((family, name, 2) for family in FAMILIES for name in ("detrdistill_features", "clockdistill", "d3etr")),
+        *((family, "matched_logits", 2) for family in FAMILIES),
     ],
 )
 def test_a_student_that_is_the_teacher_has_nothing_to_learn(family: str, name: str, layers: int) -> None:

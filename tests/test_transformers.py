@@ -71,6 +71,18 @@ class TestDecoder:
         assert content.grad.any()
         assert all(level.grad.any() for level in memory.values())
 
+    def test_the_reference_points_of_anothers_positions_are_its_own(self, batch: Any) -> None:
+        """As DETRDistill and KD-DETR run it: the layer that finds them belongs to the decoder, and learns."""
+        detector, other = tiny.detector("deformable_detr"), tiny.teacher("deformable_detr")
+        taps, queries = observed(detector, batch[0]), observed(other, batch[0]).initial_queries
+        detector.decode(taps, queries).query_boxes["0"].sum().backward()
+        layer = detector.model.model.reference_points
+        assert layer.weight.grad.any()
+        with torch.no_grad():
+            elsewhere = Queries(queries.content, 1 - queries.boxes, queries.position)
+            found, again = (detector.decode(taps, each).query_boxes["0"] for each in (queries, elsewhere))
+        assert torch.equal(found, again)
+
     def test_it_runs_at_the_queries_of_another_detector(self, family: str, detector: Detector, batch: Any) -> None:
         other = observed(tiny.teacher(family, queries=9), batch[0]).initial_queries
         found = detector.decode(observed(detector, batch[0]), other)

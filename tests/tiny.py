@@ -9,11 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from detdistill.core.params import DistilledRun, Recipe
 from detdistill.detectors import build as build_detector
 from detdistill.detectors.base import Detector, Target
 from detdistill.distill import build as build_distillation
-from detdistill.distill import files
 from detdistill.distill.base import Distillation
 
 K = 3
@@ -80,18 +78,29 @@ CHANNELS: dict[tuple[str, str], tuple[dict[str, int], dict[str, int]]] = {
 # method -> its parameters, all terms on
 METHODS: dict[str, dict[str, Any]] = {
     "fitnets": {"weight": 1.0, "strides": [4, 8]},
+    "attention_transfer": {"weight": 1e3},
+    "fgfi": {"weight": 0.01},
     "pkd": {"weight": 6.0},
     "cwd": {"weight": 10.0},
     "mgd": {"weight": 2e-3},
     "fgd": {"foreground": 1e-3, "background": 5e-4, "attention": 5e-4, "context": 5e-6},
+    "defeat": {"foreground": 3.0, "background": 12.0, "side": 16.0},
+    "frs": {"features": 0.005, "classes": 0.02},
+    "frs_rpn": {"features": 0.002, "classes": 0.1},
+    "reviewkd": {"weight": 1.0},
     "crosskd": {"classes": 1.0, "boxes": 1.0},
+    "cwd_head": {"weight": 10.0},
+    "bckd": {"classes": 1.0, "boxes": 4.0},
     "chen": {"rpn_classes": 1.0, "rpn_boxes": 1.0, "roi_classes": 1.0, "roi_boxes": 1.0},
     "mimic": {"weight": 1.0},
     "dkd": {"target_class": 1.0, "other_classes": 0.25},
+    "gid": {"features": 5e-4, "relations": 40.0, "classes": 0.1, "boxes": 1.0, "canonical": 64.0},
+    "defeat_proposals": {"foreground": 2.0, "background": 2.0},
+    "wkd": {"weight": 0.02},
 }
-NEEDS_RPN = {"chen", "mimic", "dkd"}
-NEEDS_DENSE_HEAD = {"crosskd"}
-LACKS = {"faster_rcnn": NEEDS_DENSE_HEAD, "retinanet": NEEDS_RPN, "rt_detr": NEEDS_RPN | NEEDS_DENSE_HEAD}
+NEEDS_RPN = {"frs_rpn", "chen", "mimic", "dkd", "gid", "defeat_proposals", "wkd"}
+NEEDS_DENSE_HEAD = {"frs", "crosskd", "cwd_head", "bckd"}
+LACKS = {"faster_rcnn": NEEDS_DENSE_HEAD, "retinanet": NEEDS_RPN, "rt_detr": NEEDS_RPN | NEEDS_DENSE_HEAD | {"fgfi"}}
 """family -> the methods that it has not the taps for"""
 CASES = [(family, method) for family, lacking in LACKS.items() for method in METHODS if method not in lacking]
 
@@ -135,16 +144,9 @@ def batch(images: int = 2, seed: int = 0, size: tuple[int, int] = (SIZE, SIZE)) 
 def distillation(
     family: str,
     methods: dict[str, dict[str, Any]],
-    code: str = "cnn",
     student: Detector | None = None,
     other: Detector | None = None,
 ) -> Distillation:
     """The student of a recipe, as the command line builds it."""
-    run = DistilledRun(pair=family, engine=engine_of(family), recipe="tried", code=code)
     own, other = student or detector(family), other or teacher(family)
-    return build_distillation(Recipe(methods=methods), run, own, other, "params/tiny/tried.yaml")
-
-
-def code_of(method: str) -> str:
-    """The file of a method, as study.yaml names it."""
-    return str(files()[method])
+    return build_distillation(methods, {}, own, other, "params/tiny/tried.yaml")

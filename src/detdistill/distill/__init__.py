@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, create_model
 
 from detdistill.core.errors import UserError, near
-from detdistill.core.params import DistilledRun, Recipe, parse
+from detdistill.core.params import parse
 from detdistill.detectors.base import Detector
 from detdistill.distill.base import Distillation, Method, check_taps
 
@@ -44,33 +45,32 @@ def summary(name: str) -> str:
     return (ast.get_docstring(module) or "").partition("\n")[0]
 
 
-def build(recipe: Recipe, run: DistilledRun, student: Detector, teacher: Detector, where: str) -> Distillation:
+def build(
+    recipe: Mapping[str, dict[str, Any]], scales: Mapping[str, float], student: Detector, teacher: Detector, where: str
+) -> Distillation:
     """The student with every method of the recipe, all checked before any work.
 
     Args:
         recipe: the methods with their parameters.
-        run: the study's line for it; its `code` must hold every method, since it decides what is run again.
+        scales: method -> what its terms are multiplied by; 1 where it has none.
         where: the recipe's file, named in errors.
 
     Raises:
-        UserError: no method, an unknown one, one outside `code`, a missing weight, an unknown parameter, or a
-            detector without the taps that a method needs.
+        UserError: no method, an unknown one, a missing weight, an unknown parameter, or a detector without the taps
+            that a method needs.
     """
-    if not recipe.methods:
+    if not recipe:
         raise UserError(f"{where}: methods: a distilled run needs at least one; known: {', '.join(files())}")
     methods = {}
-    for name, values in recipe.methods.items():
+    for name, values in recipe.items():
         method = find(name, where)
-        file = files()[name]
-        if Path(run.code) not in (file, *file.parents):
-            raise UserError(f"{where}: methods.{name}: study.yaml gives code: {run.code}, which does not hold {file}")
         keywords = parse_keywords(method, values, f"{where}: methods.{name}")
         check_taps(name, method, student, teacher, where)
         try:
             methods[name] = method(student, teacher, **keywords)
         except UserError as error:
             raise UserError(f"{where}: methods.{name}: {error}") from None
-    return Distillation(student, teacher, methods)
+    return Distillation(student, teacher, methods, scales)
 
 
 def parse_keywords(method: type[Method], values: dict[str, Any], where: str) -> dict[str, Any]:

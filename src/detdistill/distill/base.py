@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from detdistill.core.errors import UserError
 from detdistill.detectors.base import Background, Detector, Taps, Target
+from detdistill.distill.answers import Answers
 
 # The teacher's forward must not repeat what only the student's native training step knows.
 STUDENT_ONLY = frozenset({"roi_boxes", "anchor_labels", "anchor_targets", "roi_labels", "roi_targets"})
@@ -49,22 +50,36 @@ class Distillation(nn.Module):
     """A student with its recipe: the module that the training loop sees.
 
     The teacher is in eval mode, without gradients, and in no `parameters()`, `state_dict()` or wrapper of this module.
+    What methods draw comes from a stream of their own, so that the student's native sampling is that of a plain run.
 
     Args:
         student: trained by its own native losses plus the methods' terms.
         teacher: already loaded with its weights.
         methods: name -> method, built for this student and teacher.
+        scales: name -> what the terms of that method are multiplied by; 1 where it has none.
     """
 
-    def __init__(self, student: Detector, teacher: Detector, methods: Mapping[str, Method]):
+    passes: Tensor
+    answers: Answers | None = None
+    """What the teacher said of the training images, where it was asked once; None asks it at each step."""
+
+    def __init__(
+        self,
+        student: Detector,
+        teacher: Detector,
+        methods: Mapping[str, Method],
+        scales: Mapping[str, float] | None = None,
+    ):
         super().__init__()
         self.student = student
         self.methods = nn.ModuleDict(methods)
+        self.scales = dict.fromkeys(methods, 1.0) | dict(scales or {})
         # In a tuple, nn.Module does not see it.
         self._hidden = (teacher.eval().requires_grad_(False),)
         shared = frozenset[str]().union(*(method.taps for method in methods.values()))
         self._student_taps = shared.union(*(method.student_taps for method in methods.values()))
-        self._teacher_taps = shared - STUDENT_ONLY
+        self.teacher_taps = shared - STUDENT_ONLY
+        self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
 
     @property
     def teacher(self) -> Detector:
@@ -78,12 +93,21 @@ class Distillation(nn.Module):
     def forward(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """The student's native losses and every method's terms (`pkd.neck`), scalars to be summed."""
         losses, student = self.student.training_step(images, targets, self._student_taps)
-        with torch.no_grad():
-            teacher = self.teacher.observe(images, self._teacher_taps, student.roi_boxes or None)
-        for name, method in self.methods.items():
-            terms = method(student, teacher, targets)
-            losses |= {f"{name}.{term}": value for term, value in terms.items()}
+        self.passes += 1
+        device = images[0].device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(torch.initial_seed() * 1_000_003 + int(self.passes))
+            with torch.no_grad():
+                teacher = self._ask(images, targets, student.roi_boxes or None)
+            for name, method in self.methods.items():
+                terms = method(student, teacher, targets)
+                losses |= {f"{name}.{term}": self.scales[name] * value for term, value in terms.items()}
         return losses
+
+    def _ask(self, images: Sequence[Tensor], targets: Sequence[Target], roi_boxes: Sequence[Tensor] | None) -> Taps:
+        if self.answers is None:
+            return self.teacher.observe(images, self.teacher_taps, roi_boxes)
+        return self.answers([int(target["index"]) for target in targets], images[0].device, roi_boxes)
 
 
 def check_taps(name: str, method: type[Method], student: Detector, teacher: Detector, where: str) -> None:

@@ -6,6 +6,7 @@ Zhu et al., ICLR 2021, arXiv 2010.04159.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -63,6 +64,8 @@ class DeformableDetrDetector(SetPredictionDetector):
     def decode(self, taps: Taps, queries: Queries) -> Taps:
         if queries.position is None:
             raise UserError("deformable_detr decodes at queries with a learned position; those given have none")
+        # The layer that finds a position's reference point is the decoder's own, also at another detector's positions.
+        queries = replace(queries, boxes=self._references(queries.position))
         mask = image_mask(taps.image_size, taps.image_sizes, queries.content.device)
         masks = [scale_mask(mask, level) for level in taps.memory.values()]
         model = self.model.model
@@ -83,7 +86,10 @@ class DeformableDetrDetector(SetPredictionDetector):
         """Content and position drawn from N(0, 1), as untrained embeddings are."""
         first = next(iter(taps.memory.values()))
         content, position = torch.randn(2, len(first), count, self.model.config.d_model, device=first.device)
-        return Queries(content, _as_boxes(self.model.model.reference_points(position).sigmoid()), position)
+        return Queries(content, self._references(position), position)
+
+    def _references(self, position: Tensor) -> Tensor:
+        return _as_boxes(self.model.model.reference_points(position).sigmoid())
 
     def _criterion(self, matcher: nn.Module) -> nn.Module:
         config = self.model.config

@@ -1,13 +1,15 @@
 """Chen et al.: soft targets for the classes of RPN and RoI head, and box regression bounded by the teacher's error.
 
 Chen et al., "Learning Efficient Object Detection Models with Knowledge Distillation", NeurIPS 2017. Their parts:
-rpn_classes: cross-entropy with the teacher's objectness as soft target.
+rpn_classes: - v (1 - p_T) log(1 - p_S) - p_T log p_S of the objectness p, v = 1.5, mean over RPN's mini-batch.
 roi_classes: - sum_c v_c P_T(c) log P_S(c), v = 1.5 for the background and 1 for the other classes, mean over RoIs.
 rpn_boxes, roi_boxes: |R_S - y|^2 where it exceeds |R_T - y|^2 - m, else 0; y: regression target of a positive.
 The temperature is 1. The native losses stay whole, so the paper's mixture mu * hard + (1 - mu) * soft is a weight.
-The RPN's terms average over anchors as a balanced mini-batch does in expectation: half positives, half negatives.
-1.5, temperature 1 and weights of 1 (0.5 for the hint, which is `fitnets` here) are the paper's, read in transcriptions
-of it; the weight of the bounded term and the margin m were not found in a source that could be checked.
+RPN's mini-batch is not drawn anew: every anchor counts by its chance to be in one, which holds at most half positives,
+an image (Ren et al., NeurIPS 2015: 256 anchors), so that the terms are the mini-batch's in expectation.
+v = 1.5 for both heads, temperature 1 and weights of 1 (0.5 for the hint, which is `fitnets` here) are the paper's, read
+in transcriptions of it; the weight of the bounded term and m were not found in a source that could be checked (a
+third-party implementation has 0.5 and 0.2).
 """
 
 from __future__ import annotations
@@ -24,15 +26,26 @@ from detdistill.detectors.base import Detector, Taps, Target
 from detdistill.distill.base import Method, PartWeight, parts, same_shapes
 
 
-def soft_objectness_loss(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
-    """Half the mean over positive anchors plus half the mean over negative ones of BCE(s(student), s(teacher)).
+def sampling_chance(labels: Tensor, batch: int) -> Tensor:
+    """The chance (N, M) that an image's mini-batch of RPN takes an anchor.
+
+    It takes at most `batch // 2` positives, and negatives until it is full; all of a kind are as likely.
 
     Args:
-        student, teacher: logits (N, M).
         labels: (N, M), -1 negative, -2 ignored, else positive.
+        batch: anchors an image.
     """
-    losses = F.binary_cross_entropy_with_logits(student, teacher.sigmoid(), reduction="none")
-    return (_mean(losses, labels >= 0) + _mean(losses, labels == -1)) / 2
+    positive, negative = labels >= 0, labels == -1
+    positives, negatives = (kind.sum(1, keepdim=True) for kind in (positive, negative))
+    sampled = positives.clamp(max=batch // 2)
+    rest = torch.minimum(negatives, batch - sampled)
+    return positive * sampled / positives.clamp(min=1) + negative * rest / negatives.clamp(min=1)
+
+
+def soft_objectness_loss(student: Tensor, teacher: Tensor, background_weight: float) -> Tensor:
+    """Class-weighted cross-entropy of s(student) with s(teacher) as target, elementwise; logits of the same shape."""
+    objects = teacher.sigmoid()
+    return -objects * F.logsigmoid(student) - background_weight * (1 - objects) * F.logsigmoid(-student)
 
 
 def soft_class_loss(student: Tensor, teacher: Tensor, background_weight: float) -> Tensor:
@@ -69,6 +82,7 @@ class Chen(Method):
         rpn_classes, rpn_boxes, roi_classes, roi_boxes: weights of the parts; 0 switches a part off.
         background_weight: v of the background.
         margin: m, in units of the squared deltas.
+        rpn_batch: anchors an image that the student's RPN samples for its native losses.
     """
 
     taps = frozenset({"rpn_logits", "rpn_deltas", "roi_boxes", "roi_logits", "roi_deltas"})
@@ -86,10 +100,11 @@ class Chen(Method):
         roi_boxes: PartWeight,
         background_weight: Annotated[float, Field(gt=0)] = 1.5,
         margin: Annotated[float, Field(ge=0)] = 0.0,
+        rpn_batch: Annotated[int, Field(ge=2)] = 256,
     ):
         super().__init__(student, teacher)
         self.parts = parts(rpn_classes=rpn_classes, rpn_boxes=rpn_boxes, roi_classes=roi_classes, roi_boxes=roi_boxes)
-        self.background_weight, self.margin = background_weight, margin
+        self.background_weight, self.margin, self.rpn_batch = background_weight, margin, rpn_batch
         if rpn_classes or rpn_boxes:
             same_shapes("rpn_logits", student, teacher, slice(1, 2), "anchors")
 
@@ -103,13 +118,17 @@ class Chen(Method):
         return {part: weight * terms[part](student, teacher) for part, weight in self.parts.items() if weight}
 
     def _rpn_classes(self, student: Taps, teacher: Taps) -> Tensor:
-        return soft_objectness_loss(_all(student.rpn_logits), _all(teacher.rpn_logits), student.anchor_labels)
+        losses = soft_objectness_loss(_all(student.rpn_logits), _all(teacher.rpn_logits), self.background_weight)
+        chance = sampling_chance(student.anchor_labels, self.rpn_batch)
+        return (chance * losses).sum() / chance.sum().clamp(min=1)
 
     def _rpn_boxes(self, student: Taps, teacher: Taps) -> Tensor:
         positive = student.anchor_labels >= 0
         own, other = (_all(taps.rpn_deltas)[positive] for taps in (student, teacher))
         losses = bounded_loss(own, other, student.anchor_targets[positive], self.margin)
-        return losses.sum() / (2 * len(losses) or 1)
+        # Over the whole mini-batch, as the native box loss: a negative has no box to regress.
+        chance = sampling_chance(student.anchor_labels, self.rpn_batch)
+        return (chance[positive] * losses).sum() / chance.sum().clamp(min=1)
 
     def _roi_classes(self, student: Taps, teacher: Taps) -> Tensor:
         return soft_class_loss(student.roi_logits, teacher.roi_logits, self.background_weight)
@@ -124,7 +143,3 @@ class Chen(Method):
 
 def _all(levels: Mapping[str, Tensor]) -> Tensor:
     return torch.cat(list(levels.values()), dim=1)
-
-
-def _mean(values: Tensor, chosen: Tensor) -> Tensor:
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)

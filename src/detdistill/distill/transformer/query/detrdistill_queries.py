@@ -4,8 +4,12 @@ Chang et al., ICCV 2023, arXiv 2211.10156. A student's own assignment changes mu
 settled, and its queries already know where to look.
 L = w * the detector's own set loss of all student layers, at the teacher's initial queries, each query with the object
 that the teacher's matching gives it.
-The release (BIVLab-USTC/DETRDistill) has w = 1 and gives each student layer the matching of the same teacher layer;
-here all layers take that of the teacher's last layer, its final word, so that the depths may differ.
+The paper gives each student layer the matching of the same teacher layer; here all layers take that of the teacher's
+last layer, its final word, so that the depths may differ.
+The release (BIVLab-USTC/DETRDistill) has w = 1. As it runs, the teacher's matching is never handed to this loss, so the
+student's own matching of the teacher's queries decides there; here it is the teacher's, as the paper has it.
+Of the teacher's queries, the student's decoder takes contents and positions; in Deformable DETR the reference points
+are found by the student's own layer, as in the release.
 """
 
 from __future__ import annotations
