@@ -1,21 +1,26 @@
 # make reproduce   from nothing to reports/digits.pdf (STUDY=name for another study)
-# make test        the tests
+# make test        the tests but the slow ones, in two processes
+# make test-all    the slow ones too: whole studies by both drivers
 # make bench       what the drivers and the recipes cost, after the study
 # make lint        style and types
 # make lock        what pyproject.toml asks for into requirements.lock, versions kept where they can be
-# make params/NAME/dvc.yaml   lets `dvc repro params/NAME/dvc.yaml` run the study NAME
 
 STUDY ?= digits
 PYTHON ?= python3
 INSIDE = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: reproduce test bench lint lock environment
+.PHONY: reproduce test test-slow test-all bench lint lock environment
 
 reproduce: environment
 	$(INSIDE) snakemake --config study=$(STUDY)
 
 test: environment
-	$(INSIDE) pytest
+	$(INSIDE) pytest -m "not slow" --numprocesses 2 --dist loadfile
+
+test-slow: environment
+	$(INSIDE) pytest -m slow
+
+test-all: test test-slow
 
 bench: environment
 	$(INSIDE) python tests/bench.py $(STUDY)
@@ -35,7 +40,3 @@ lock:
 	.scratch/uv/bin/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --quiet \
 		--custom-compile-command 'make lock' --output-file requirements.lock
 	rm -r .scratch/uv
-
-# DVC reads `vars` without substitution, so each study has its own file: the root's, with its own params and root folder.
-params/%/dvc.yaml: dvc.yaml
-	awk '/^vars:/ { gsub("params/[^/]*/", "") } /^    cmd:/ { print "    wdir: ../.." } { print }' dvc.yaml > $@

@@ -1,9 +1,6 @@
 """The study's DAG for `snakemake`; dvc.yaml is the same DAG for `dvc repro`. Another study: `--config study=NAME`."""
 
-STUDY = config.get("study", "digits")
-
-
-configfile: f"params/{STUDY}/study.yaml"
+STUDY = str(config.get("study", "digits"))
 
 
 include: "workflow/rules/lock.smk"

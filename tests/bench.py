@@ -21,15 +21,18 @@ from typing import Any
 import torch
 from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher, RTDetrLoss
 
-from detdistill import detectors, distill
-from detdistill.core import paths
-from detdistill.core.params import DistilledRun, Training, load_recipe, load_side, load_study
-from detdistill.dataset.manifest import load
+from detdistill import detectors
+from detdistill.core.params import Training, load_study
+from detdistill.dataset.manifest import Manifest, load
 from detdistill.dataset.prepared import Annotations, Object
 from detdistill.dataset.records import read_records
 from detdistill.evaluate.predict import as_float
+from detdistill.pipeline import pipeline_file
+from detdistill.train.assemble import Native, assemble
 from detdistill.train.optimize import optimizer
-from detdistill.train.step import Native
+from detdistill.train.run import Run
+from detdistill.train.samples import Samples, collate
+from detdistill.train.step import student_run
 
 REPEATS = 5
 STEPS = 6
@@ -56,33 +59,23 @@ COCO_IMAGES, COCO_BOXES, COCO_CLASSES = 118_287, 860_001, 80
 
 def main(study: str) -> None:
     _read_coco_size()
-    for driver in (["snakemake", "--config", f"study={study}"], ["dvc", "repro", *_dvc_file(study)]):
+    for driver in (["snakemake", "--config", f"study={study}"], ["dvc", "repro", str(pipeline_file(study))]):
         seconds = [_seconds(lambda: subprocess.run(driver, check=True, capture_output=True)) for _ in range(REPEATS)]  # noqa: B023
         print(f"{driver[0]} with nothing to do: {statistics.median(seconds):.1f} s (median of {REPEATS})")
     torch.set_num_threads(1)
-    manifest = load(study)
-    train = manifest.split("train")
-    for pair in load_study(study).pairs:
-        student, teacher = (load_side(study, pair.pair, side) for side in ("student", "teacher"))
-        samples = [train[index] for index in range(student.training.batch)]
-        images = [as_float(image) for image, _ in samples]
-        targets = [{name: target[name] for name in ("boxes", "labels")} for _, target in samples]
-        modules: dict[str, torch.nn.Module] = {}
-        for run in [None, *load_study(study).distilled]:
-            if run is not None and run.pair != pair.pair:
-                continue
-            own, other = (
-                detectors.build(pair.engine, side.detector, len(manifest.classes)) for side in (student, teacher)
-            )
-            name = run.recipe if run else paths.PLAIN
-            modules[name] = _module(study, run, own, other)
-        steps = {name: _step(module, student.training, images, targets) for name, module in modules.items()}
+    manifest, plan = load(study), load_study(study)
+    for pair in plan.pairs:
+        own = [run for run in [*plan.plain, *plan.distilled] if run.pair == pair.pair]
+        runs = {run.recipe: student_run(study, run.pair, run.recipe, plan.seeds[0]) for run in own}
+        plain = next(run.recipe for run in plan.plain if run.pair == pair.pair)
+        # With what the teacher said of the images on the disk, where the study asks it once.
+        steps = {name: _assembled(run, manifest) for name, run in runs.items() if name == plain or run.lesson}
         taken: dict[str, list[float]] = {name: [] for name in steps}
         for _ in range(REPEATS):
             for name, step in steps.items():
                 taken[name].append(_seconds(lambda: [step() for _ in range(STEPS)]))  # noqa: B023
         for name, seconds in taken.items():
-            ratios = [ours / plain for ours, plain in zip(seconds, taken[paths.PLAIN], strict=True)]
+            ratios = [ours / base for ours, base in zip(seconds, taken[plain], strict=True)]
             milliseconds = 1000 * statistics.median(seconds) / STEPS
             print(f"{pair.pair} {name}: {milliseconds:.0f} ms a step, {statistics.median(ratios):.2f} x plain")
     transformer_step()
@@ -164,17 +157,12 @@ def _read(file: str) -> None:
     print(f"annotations of COCO's size ({COCO_IMAGES} images, {COCO_BOXES} boxes): {seconds:.1f} s, {memory:.1f} GiB")
 
 
-def _dvc_file(study: str) -> list[str]:
-    return [] if study == "digits" else [f"params/{study}/dvc.yaml"]
-
-
-def _module(
-    study: str, run: DistilledRun | None, student: detectors.Detector, teacher: detectors.Detector
-) -> torch.nn.Module:
-    if run is None:
-        return Native(student).train()
-    where = str(paths.params(study, run.pair, run.recipe))
-    return distill.build(load_recipe(study, run.pair, run.recipe), run, student, teacher, where).train()
+def _assembled(run: Run, manifest: Manifest) -> Callable[[], None]:
+    """One step of a run, its batch the first images."""
+    assembled, training = assemble(run, manifest), run.side.training
+    samples = Samples(manifest.split("train"), assembled.detector, run.seed)
+    images, targets = collate([samples[1, index] for index in range(training.batch)])
+    return _step(assembled.module.train(), training, [as_float(image) for image in images], targets)
 
 
 def _step(module: torch.nn.Module, training, images, targets) -> Callable[[], None]:

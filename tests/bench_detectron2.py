@@ -71,10 +71,9 @@ def _write_study(images: int, size: int, detector: dict[str, Any], steps: int) -
         file.write_text(yaml.safe_dump(value))
 
     begin = str(paths.data(STUDY, "manifest.json"))
-    named = {"pair": "pair", "engine": "detectron2"}
-    pair = named | {"teacher_from": begin, "student_from": begin}
-    study = {"study": STUDY, "title": STUDY, "seeds": [0], "pairs": [pair], "plain": [named | {"recipe": "plain"}]}
-    write("study", value=study | {"distilled": [], "across": []})
+    pair = {"pair": "pair", "engine": "detectron2", "teacher_from": begin, "student_from": begin}
+    study = {"study": STUDY, "title": STUDY, "seeds": [0], "pairs": [pair]}
+    write("study", value=study | {"plain": [{"pair": "pair", "recipe": "plain"}], "distilled": []})
     counts = {"train": images, "val": 1, "test": 1}
     write("data", value={"kind": "digits", "images": counts, "image_size": size, "digit_size": {"low": 14, "high": 32}})
     for cache in (False, True):

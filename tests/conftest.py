@@ -35,7 +35,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], "Clone"]:
         made = Clone(tmp_path_factory.mktemp(name))
         shutil.copytree(original, made.root, dirs_exist_ok=True)
         made.run("git", "init", "--quiet")
-        made.run("make", "params/smoke/dvc.yaml")
+        made.run("detdistill", "pipeline", "--study", "smoke")
         return made
 
     return make

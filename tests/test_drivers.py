@@ -1,25 +1,30 @@
 """Snakefile and dvc.yaml are one DAG: the same commands with the same inputs and outputs, and those of paths.py."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 from drivers import Step, dvc_steps, folders_filled, imports_of, snakemake_steps
 
+from detdistill import pipeline
 from detdistill.core import paths
-from detdistill.core.params import load_study
+from detdistill.core.errors import UserError
+from detdistill.core.params import load_study, load_tuning
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = {"digits": Path("dvc.yaml"), "smoke": Path("params/smoke/dvc.yaml")}
 
 METHODS = ROOT / "src/detdistill/distill"
 TRAINED = ("model.safetensors", "curve.csv", "learning.json", "timing.json")
-EVALUATED = ("headline.json", "metrics.json", "detections.json", "latency.json")
+EVALUATED = ("headline.json", "metrics.json", "predictions.safetensors", "evaluation.json")
+TUNED = ("tuning.json", "timing.json")
 DATA = ("images", "train.json", "val.json", "test.json", "manifest.json", "timing.json")
-FIGURES = ("taxonomy", "gains", "curves", "cost", "detections", "dag")
+SUMMARIZED = ("summary.json", "cost.json", "timing.json")
+FIGURES = ("taxonomy", "gains", "curves", "schedules", "cost", "classes", "detections", "dag")
 
 # The folders below src/detdistill that DVC takes whole.
-WHOLE = ("core", "data", "dataset", "detectors", "distill", "engines", "evaluate", "report", "train")
+WHOLE = ("analysis", "core", "data", "dataset", "detectors", "distill", "evaluate", "report", "train")
 
 REPORTING = ("summarize", "report")
 
@@ -27,11 +32,12 @@ REPORTING = ("summarize", "report")
 ENTRIES = {
     "data": "detdistill.data",
     "teacher": "detdistill.train.step",
-    "start": "detdistill.train.step",
     "student": "detdistill.train.step",
+    "tune": "detdistill.tune",
     "distill": "detdistill.train.step",
     "evaluate": "detdistill.evaluate.step",
-    "summarize": "detdistill.report.summarize",
+    "latency": "detdistill.evaluate.latency_step",
+    "summarize": "detdistill.analysis.summarize",
     "report": "detdistill.report.step",
 }
 
@@ -92,11 +98,8 @@ def test_no_step_depends_on_a_folder(snakemake):
 def test_dvc_has_a_folder_only_where_files_cannot_be_listed(project, study, dvc):
     outputs = {output for step in dvc.values() for output in step.outputs}
     folders = {name for step in dvc.values() for name in step.inputs if not Path(name).suffix} - outputs
-    loaded = load_study(study)
-    codes = {f"src/detdistill/distill/{run.code}" for run in loaded.taught}
-    engines = {f"src/detdistill/engines/{pair.engine}" for pair in loaded.pairs}
-    whole = {f"runs/{study}", *(f"src/detdistill/{name}" for name in WHOLE)}
-    assert folders <= whole | codes | engines
+    engines = {f"src/detdistill/engines/{pair.engine}" for pair in load_study(study).pairs}
+    assert folders <= {f"runs/{study}", *(f"src/detdistill/{name}" for name in WHOLE)} | engines
 
 
 def test_commands_carry_identity_only(study, snakemake):
@@ -104,7 +107,9 @@ def test_commands_carry_identity_only(study, snakemake):
     for command in snakemake:
         program, verb, *identity, option, name = command.split()
         assert (program, option, name) == ("detdistill", "--study", study)
-        assert not identity or verb in ("teacher", "start") or tuple(identity) in runs
+        named = [run for run in runs if run[: len(identity)] == tuple(identity)]
+        assert len(identity) == {"teacher": 1, "latency": 1, "tune": 2}.get(verb, 3 if identity else 0)
+        assert named, command
 
 
 def test_the_two_halves_are_every_run_and_each_evaluates_its_own(project, study, snakemake):
@@ -115,30 +120,89 @@ def test_the_two_halves_are_every_run_and_each_evaluates_its_own(project, study,
     assert not evaluated[0] & evaluated[1]
 
 
-def test_a_further_study_has_the_same_pipeline(project):
-    root = yaml.safe_load((project / "dvc.yaml").read_text())
-    for file in project.glob("params/*/dvc.yaml"):
-        other = yaml.safe_load(file.read_text())
-        assert [f"{file.parent.relative_to(project)}/{each}" for each in other["vars"]] == [
-            each.replace("params/digits", f"params/{file.parent.name}") for each in root["vars"]
-        ]
-        assert {stage.pop("wdir") for stage in other["stages"].values()} == {"../.."}
-        assert other["stages"] == root["stages"]
+def test_a_stage_is_called_what_it_does(project, study):
+    """By a name that no other run's coming or going changes: a lock's entries stay those of the same runs."""
+    file = project / STUDIES[study]
+    named = {name: stage["cmd"] for name, stage in yaml.safe_load(file.read_text())["stages"].items()}
+    for name, command in named.items():
+        _, verb, *identity, _, _ = command.split()
+        assert name == "-".join([verb, *identity])
 
 
-def test_studies_that_the_repository_holds_agree_with_the_pipeline_maker(project):
-    made = (project / "params/smoke/dvc.yaml").read_text()
-    for file in ROOT.glob("params/*/dvc.yaml"):
-        assert file.read_text() == made, f"{file}: run `make -B {file.relative_to(ROOT)}`"
+def test_the_committed_pipeline_is_what_the_parameters_make():
+    assert pipeline.outdated(paths.DEFAULT_STUDY) is None
+
+
+def test_a_stage_that_is_no_more_leaves_the_lock(tmp_path, monkeypatch):
+    shutil.copytree(paths.PARAMS / "smoke", tmp_path / "params/smoke")
+    monkeypatch.chdir(tmp_path)
+    lock = Path("params/smoke/dvc.lock")
+    entry = "    cmd: detdistill data --study smoke\n"
+    lock.write_text(f"schema: '2.0'\nstages:\n  data:\n{entry}")
+    before = lock.read_text()
+    pipeline.write("smoke")
+    assert lock.read_text() == before
+    lock.write_text(f"{before}  data@0:\n{entry}")
+    pipeline.write("smoke")
+    assert lock.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "field"),
+    [
+        ("- pair: faster_rcnn", '- pair: "x&touch PWNED&"', "pairs.0.pair"),
+        ("recipe: pkd}", 'recipe: "$(touch PWNED)"}', "distilled.0.recipe"),
+        ("teacher: faster_rcnn}", 'teacher: "a;b"}', "distilled.4.teacher"),
+        ("seeds: [0, 1]", 'seeds: ["0; touch PWNED"]', "seeds.0"),
+    ],
+)
+def test_nothing_that_is_no_plain_name_gets_into_a_pipeline(tmp_path, monkeypatch, right, wrong, field):
+    shutil.copytree(paths.PARAMS / "smoke", tmp_path / "params/smoke")
+    monkeypatch.chdir(tmp_path)
+    plan = paths.params("smoke", "study")
+    assert right in plan.read_text()
+    plan.write_text(plan.read_text().replace(right, wrong))
+    with pytest.raises(UserError, match=rf"study\.yaml: {field}: .*, found "):
+        pipeline.write("smoke")
+    assert not Path("params/smoke/dvc.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("mini&touch PWNED&", "'mini&touch PWNED&' cannot name a study: letters, digits and underscores are allowed"),
+        ("../smoke", "'../smoke' cannot name a study"),
+        ("smok", "params/smok/study.yaml: no study 'smok'; did you mean 'smoke'?"),
+    ],
+)
+def test_snakemake_runs_nothing_for_a_study_that_is_none(clone, named, said):
+    made = clone("named")
+    found = made.run("snakemake", "--config", f"study={named}", code=1)
+    assert said in found
+    assert "Shell command" not in found
+    assert not list(made.root.rglob("PWNED*"))
+
+
+def test_snakemake_runs_nothing_of_a_plan_with_commands_in_it(clone):
+    made = clone("planned")
+    plan = made.root / "params/smoke/study.yaml"
+    right = plan.read_text()
+    for old, new, said in (
+        ("recipe: pkd}", 'recipe: "pkd&touch PWNED&"}', "distilled.0.recipe"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", "seeds: 0 is listed twice"),
+        ("teacher_from: data/smoke/manifest.json", 'teacher_from: "$(touch PWNED)"', "cannot begin with"),
+    ):
+        plan.write_text(right.replace(old, new))
+        assert said in made.run("snakemake", "--config", "study=smoke", code=1)
+        assert not list(made.root.rglob("PWNED*"))
 
 
 def _runs(study: str) -> list[tuple[str, str, str]]:
     """(pair, recipe, seed) of every run, teachers included."""
     loaded = load_study(study)
-    students = [*loaded.plain, *loaded.taught]
     return [
         *((each.pair, paths.TEACHER, str(paths.ONCE)) for each in loaded.pairs),
-        *((each.pair, each.recipe, str(seed)) for each in students for seed in loaded.seeds),
+        *((each.pair, each.recipe, str(s)) for each in [*loaded.plain, *loaded.distilled] for s in loaded.seeds),
     ]
 
 
@@ -151,12 +215,12 @@ def _entries(study: str, command: str) -> list[str]:
         entries.append(f"detdistill.data.{yaml.safe_load(paths.params(study, 'data').read_text())['kind']}")
     if identity:
         entries.append(f"detdistill.engines.{loaded.pair(identity[0]).engine}")
-    if verb == "distill":
+    if verb in ("distill", "tune"):
         run = loaded.recipe(*identity[:2])
-        entries.append(f"detdistill.engines.{run.teaching.engine}")
-        code = METHODS / run.code
-        files = code.rglob("*.py") if code.is_dir() else [code]
-        entries += [".".join(file.relative_to(ROOT / "src").with_suffix("").parts) for file in files]
+        entries.append(f"detdistill.engines.{loaded.pair(run.teaching).engine}")
+        known = {file.stem: file for file in METHODS.glob("*/*/*.py")}
+        methods = yaml.safe_load(paths.params(study, run.pair, run.source).read_text())["methods"]
+        entries += [".".join(known[each].relative_to(ROOT / "src").with_suffix("").parts) for each in methods]
     return entries
 
 
@@ -165,41 +229,51 @@ def _expected(study: str) -> dict[str, Step]:
 
     The params of a run reach the statistics through the run, whose timing a new training changes.
     """
-    plan, manifest = paths.params(study, "study"), paths.data(study, "manifest.json")
+    plan, manifest, budget = paths.params(study, "study"), paths.data(study, "manifest.json"), load_tuning(study)
+    loaded = load_study(study)
+    pairs = {each.pair: each for each in loaded.pairs}
     steps: dict[str, tuple[list[Path], list[Path]]] = {}
-    results: list[Path] = []
-    teaching = {(each.pair, each.recipe): each.teaching.pair for each in load_study(study).taught}
-    begins = {each.pair: each for each in load_study(study).pairs}
-    for pair, listed in begins.items():
-        outputs = [paths.run(study, pair, paths.START, paths.ONCE, name) for name in TRAINED]
-        slices = [paths.params(study, pair, name) for name in ("student", "start")]
-        steps[f"start {pair}"] = [manifest, Path(listed.student_from), *slices], outputs
-        results += outputs
+
+    def model(pair: str, recipe: str, seed: object) -> Path:
+        return paths.run(study, pair, recipe, str(seed), "model.safetensors")
+
+    def train(command: str, inputs: list[Path], *run: str) -> None:
+        steps[command] = [manifest, *inputs], [paths.run(study, *run, name) for name in TRAINED]
+
+    for pair, listed in pairs.items():
+        sides = [paths.params(study, pair, side) for side in ("teacher", "student")]
+        train(f"teacher {pair}", [Path(listed.teacher_from), sides[0]], pair, "teacher", "0")
+        timed = [model(pair, "teacher", 0), model(pair, "plain", loaded.seeds[0])]
+        steps[f"latency {pair}"] = [manifest, *sides, *timed], [paths.latency(study, pair)]
+    for run in [*loaded.plain, *loaded.distilled]:
+        own = [paths.params(study, run.pair, name) for name in ("student", run.recipe)]
+        own.append(Path(pairs[run.pair].student_from))
+        if run in loaded.plain:
+            for seed in map(str, loaded.seeds):
+                train(f"student {run.pair} {run.recipe} {seed}", own, run.pair, run.recipe, seed)
+            continue
+        own += [paths.params(study, run.teaching, "teacher"), paths.teacher(study, run.teaching)]
+        if budget and not run.like:
+            tuned = [paths.tuning(study, run.pair, run.recipe, name) for name in TUNED]
+            steps[f"tune {run.pair} {run.recipe}"] = [manifest, *own, paths.params(study, "tuning")], tuned
+        if run.like:
+            own.append(paths.params(study, run.pair, run.like))
+        if budget:
+            source = paths.tuning(study, run.pair, run.like or run.recipe, "tuning.json")
+            own += [source, paths.params(study, "tuning")]
+        for seed in map(str, loaded.seeds):
+            train(f"distill {run.pair} {run.recipe} {seed}", own, run.pair, run.recipe, seed)
     for pair, recipe, seed in _runs(study):
-        teacher, student, own = (paths.params(study, pair, name) for name in ("teacher", "student", recipe))
-        trained, evaluated = (
-            [paths.run(study, pair, recipe, seed, name) for name in names] for names in (TRAINED, EVALUATED)
-        )
-        side = student
-        if recipe == paths.TEACHER:
-            side = teacher
-            steps[f"teacher {pair}"] = [manifest, teacher, Path(begins[pair].teacher_from)], trained
-        elif (pair, recipe) not in teaching:
-            steps[f"student {pair} {recipe} {seed}"] = [manifest, student, own, paths.start(study, pair)], trained
-        else:
-            other = teaching[pair, recipe]
-            taught = [paths.params(study, other, "teacher"), paths.teacher(study, other)]
-            inputs = [manifest, *taught, student, own, paths.start(study, pair)]
-            steps[f"distill {pair} {recipe} {seed}"] = inputs, trained
-        steps[f"evaluate {pair} {recipe} {seed}"] = [manifest, side, trained[0]], evaluated
-        results += trained + evaluated
-    data = [paths.data(study, name) for name in DATA]
-    figures = [paths.figure(study, name) for name in FIGURES]
-    summarized = [paths.summary(study), paths.summary(study).with_name("timing.json")]
-    shown = [*summarized, paths.data(study, "val.json"), paths.data(study, "timing.json")]
-    steps["data"] = [paths.params(study, "data")], data
-    steps["summarize"] = [plan, *results], summarized
-    steps["report"] = [plan, manifest, *shown, *results], [paths.report(study), *figures]
+        side = paths.params(study, pair, "teacher" if recipe == "teacher" else "student")
+        evaluated = [paths.run(study, pair, recipe, seed, name) for name in EVALUATED]
+        steps[f"evaluate {pair} {recipe} {seed}"] = [manifest, side, model(pair, recipe, seed)], evaluated
+    results = [file for _, outputs in steps.values() for file in outputs]
+    summarized = [paths.summary(study).with_name(name) for name in SUMMARIZED]
+    shown = [*summarized, *(paths.data(study, name) for name in ("manifest.json", "val.json", "timing.json"))]
+    steps["data"] = [paths.params(study, "data")], [paths.data(study, name) for name in DATA]
+    steps["summarize"] = [plan, manifest, paths.data(study, "test.json"), *results], summarized
+    printed = [paths.report(study), *(paths.figure(study, name) for name in FIGURES)]
+    steps["report"] = [plan, *shown, *results], printed
     return {
         f"detdistill {command} --study {study}": Step(
             frozenset(map(Path.as_posix, inputs)), frozenset(map(Path.as_posix, outputs))

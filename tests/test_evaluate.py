@@ -4,6 +4,7 @@ import io
 import json
 import random
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,14 @@ from detdistill import data
 from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.core.files import json_bytes
+from detdistill.dataset import manifest
 from detdistill.dataset.manifest import Split
 from detdistill.dataset.records import Record
 from detdistill.detectors.base import Detector
 from detdistill.detectors.weights import save_weights
-from detdistill.evaluate import coco, cost, step
+from detdistill.evaluate import coco, cost, predictions, step
 from detdistill.evaluate.coco import average_precision, coco_metrics
+from detdistill.evaluate.latency_step import measure_latency
 from detdistill.evaluate.predict import predict
 from detdistill.evaluate.voc import Found, Truths, area_ap, eleven_point_ap, match, voc_metrics
 
@@ -334,6 +337,17 @@ def test_prediction_draws_no_random_number_and_leaves_the_mode(engine, family):
     assert all(torch.equal(before[name], value) for name, value in one.state_dict().items())
 
 
+@pytest.mark.parametrize(("engine", "family"), sorted(SIZES))
+def test_what_is_found_in_an_image_does_not_depend_on_the_images_beside_it(engine, family):
+    sizes = [(64, 64), (64, 96), (96, 64), (64, 64), (64, 96)]
+    one, split = detector(family, engine=engine), split_of(*([(BOX, 0)] for _ in sizes))
+    split.records = [replace(record, height=h, width=w) for record, (h, w) in zip(split.records, sizes, strict=True)]
+    noise = [torch.randint(0, 256, (3, h, w), dtype=torch.uint8) for h, w in sizes]
+    split.image = noise.__getitem__
+    for together, alone in zip(predict(one, split, 4), predict(one, split, 1), strict=True):
+        torch.testing.assert_close(together, alone, atol=1e-3, rtol=1e-4)
+
+
 # The step
 
 
@@ -348,11 +362,11 @@ def tiny(tmp_path, monkeypatch, request):
     """A study with data, and an untrained teacher and student as if they had been trained; the name of its pair."""
     monkeypatch.chdir(tmp_path)
     engine, pair = request.param
-    run = {"pair": pair, "engine": engine, "recipe": "plain"}
+    run = {"pair": pair, "recipe": "plain"}
     training = {"steps": 1, "batch": 2, "lr": 0.001}
     begins = dict.fromkeys(("teacher_from", "student_from"), "data/tiny/manifest.json")
     pairs = [{"pair": pair, "engine": engine, **begins}]
-    slice_of("study", study="tiny", title="", seeds=[0], pairs=pairs, plain=[run], distilled=[], across=[])
+    slice_of("study", study="tiny", title="", seeds=[0], pairs=pairs, plain=[run], distilled=[])
     slice_of("data", kind="digits", classes=3, image_size=64, images={"train": 1, "val": 10, "test": 6},
              digit_size={"low": 12, "high": 30})  # fmt: skip
     for side in ("teacher", "student"):
@@ -369,9 +383,10 @@ def test_the_step_writes_strict_files_and_twice_the_same(tiny, recipe):
         step.evaluate("tiny", tiny, recipe, 0)
         folder = paths.run("tiny", tiny, recipe, 0, "metrics.json").parent
         assert {file.name for file in folder.iterdir()} == {
-            "model.safetensors", "metrics.json", "headline.json", "detections.json", "latency.json"
+            "model.safetensors", "metrics.json", "headline.json", "predictions.safetensors", "evaluation.json"
         }  # fmt: skip
-        return {name: (folder / name).read_bytes() for name in ("metrics.json", "headline.json", "detections.json")}
+        repeated = ("metrics.json", "headline.json", "predictions.safetensors")
+        return {name: (folder / name).read_bytes() for name in repeated}
 
     first = files()
     torch.manual_seed(12345)
@@ -386,23 +401,39 @@ def test_the_step_writes_strict_files_and_twice_the_same(tiny, recipe):
     assert set(metrics["test"]["per_class"]) == {"0", "1", "2"}
     headline = {"AP": metrics["test"]["AP"], "AP50": metrics["test"]["AP50"], "val_AP50": metrics["val"]["AP50"]}
     assert json.loads(first["headline.json"]) == headline
-    spent = json.loads(paths.run("tiny", tiny, recipe, 0, "latency.json").read_text())
-    assert (spent["step"], spent["repeats"]) == ("evaluate", cost.REPEATS)
-    assert spent["wall_seconds"] > cost.REPEATS * spent["milliseconds_per_image"] / 2000
+    assert json.loads(paths.run("tiny", tiny, recipe, 0, "evaluation.json").read_text())["step"] == "evaluate"
     assert metrics["test"]["AP_large"] is None
     assert metrics["absent"]["test.AP_large"] == "no object of that size in the split"
     assert 0 <= metrics["test"]["voc"]["AP50_area"] <= 1
 
 
-def test_the_images_shown_are_those_with_most_objects(tiny):
+def test_the_predictions_kept_are_those_that_were_measured(tiny):
     step.evaluate("tiny", tiny, "plain", 0)
-    shown = json.loads(paths.run("tiny", tiny, "plain", 0, "detections.json").read_text())["images"]
-    annotations = json.loads(paths.data("tiny", "val.json").read_text())["annotations"]
-    counts = {number: sum(each["image_id"] == number for each in annotations) for number in range(1, 11)}
-    assert [image["image_id"] for image in shown] == sorted(counts, key=lambda number: (-counts[number], number))[:8]
-    for image in shown:
-        assert len(image["boxes"]) == len(image["scores"]) == len(image["labels"])
-        assert all(score >= step.SHOWN_SCORE for score in image["scores"])
+    file = paths.run("tiny", tiny, "plain", 0, "predictions.safetensors")
+    metrics = json.loads(paths.run("tiny", tiny, "plain", 0, "metrics.json").read_text())
+    for name in ("val", "test"):
+        split = manifest.load("tiny").split(name)
+        figures, _ = coco_metrics(split, predictions.load(file, name))
+        assert {figure: metrics[name][figure] for figure in figures} == figures
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"predictions\.safetensors: not the predictions of a run"):
+        predictions.load(file, "test")
+
+
+def test_latency_is_measured_once_an_architecture(tiny):
+    measure_latency("tiny", tiny)
+    found = json.loads(paths.latency("tiny", tiny).read_text())
+    for side in ("teacher", "student"):
+        assert found[side]["repeats"] == cost.REPEATS
+        assert found["wall_seconds"] > cost.REPEATS * found[side]["milliseconds_per_image"] / 2000
+
+
+def test_a_model_that_is_not_finite_is_refused(tiny):
+    diverged = detector(tiny)
+    next(diverged.parameters()).data[0] = float("nan")
+    save_weights(diverged, paths.run("tiny", tiny, "plain", 0, "model.safetensors"))
+    with pytest.raises(UserError, match="is not finite; the training that wrote it has diverged"):
+        step.evaluate("tiny", tiny, "plain", 0)
 
 
 @pytest.mark.parametrize(

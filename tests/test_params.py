@@ -1,10 +1,12 @@
 """Params: every slice of the project is valid, and each fault is one sentence with file, field, found and allowed."""
 
 import importlib.util
+import shutil
 
 import pytest
 import yaml
 
+from detdistill import pipeline
 from detdistill.check import check
 from detdistill.core import params
 from detdistill.core.errors import UserError
@@ -67,15 +69,12 @@ def test_what_is_not_yaml_is_told_in_one_line(tmp_path, content):
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    """A copy of the digits parameters, and a function that changes one slice."""
-    for path in params.paths.PARAMS.glob("digits/**/*.yaml"):
-        copy = tmp_path / path
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(path.read_text())
+    """A copy of the parameters of `smoke`, and a function that changes one slice."""
+    shutil.copytree(params.paths.PARAMS / "smoke", tmp_path / "params/smoke")
     monkeypatch.chdir(tmp_path)
 
     def change(slice_, *keys, value):
-        path = params.paths.params("digits", *slice_)
+        path = params.paths.params("smoke", *slice_)
         values = yaml.safe_load(path.read_text())
         inner = values
         for key in keys[:-1]:
@@ -86,33 +85,78 @@ def study(tmp_path, monkeypatch):
     return change
 
 
+def run(pair, recipe, **more):
+    return {"pair": pair, "recipe": recipe, **more}
+
+
+PLAN, STUDENT, PKD = ("study",), ("faster_rcnn", "student"), ("faster_rcnn", "pkd")
+OWN, OTHER = "runs/smoke/faster_rcnn/plain/0/model.safetensors", "runs/smoke/rt_detr/plain/0/model.safetensors"
+
+
 @pytest.mark.parametrize(
     ("slice_", "keys", "value", "sentence"),
     [
-        (("study",), ("pairs", 0, "engine"), "torchvison", "no engine 'torchvison'; did you mean 'torchvision'"),
-        (("study",), ("seeds",), [], r"study\.yaml: seeds: .* at least 1 item"),
-        (("faster_rcnn", "student"), ("detector", "family"), "faster_rcn", "no family 'faster_rcn'; did you mean"),
-        (("faster_rcnn", "student"), ("detector", "widths"), [8, 0, 8], r"student\.yaml: detector: widths\.1: "),
-        (("faster_rcnn", "student"), ("detector", "anchors"), [[8.0]], "one list of sizes a level"),
-        (("faster_rcnn", "pkd"), ("methods",), {"pdk": {"weight": 1.0}}, "no method 'pdk'; did you mean 'pkd'"),
-        (("faster_rcnn", "pkd"), ("methods",), {"pkd": {}}, r"pkd\.yaml: methods\.pkd: 'weight' is missing"),
-        (("faster_rcnn", "pkd"), ("methods",), {}, "a distilled run needs at least one"),
-        (("faster_rcnn", "pkd"), ("methods",), {"fgd": {}}, "does not hold cnn/neck/fgd.py"),
+        (PLAN, ("seeds",), [0, 0], r"study\.yaml: seeds: 0 is listed twice"),
+        (PLAN, ("seeds",), [], r"study\.yaml: seeds: .* at least 1 item"),
+        (
+            PLAN,
+            ("pairs", 0, "engine"),
+            "torchvison",
+            r"study\.yaml: .*no engine 'torchvison'; did you mean 'torchvision'",
+        ),
+        (PLAN, ("plain", 1), run("faster_rcnn", "plain"), "recipes: 'faster_rcnn plain' is listed twice"),
+        (PLAN, ("plain", 1), run("faster_rcnn", "pkd"), "recipes: 'faster_rcnn pkd' is listed twice"),
+        (PLAN, ("plain", 1), run("faster_rcnn", "teacher"), "'faster_rcnn teacher': the name is that of a pair's own"),
+        (PLAN, ("plain", 2), run("faster_rcnn", "plain_3x"), "plain: no recipe of pair 'rt_detr'"),
+        (PLAN, ("distilled", 0), run("faster_rcn", "pkd"), "no pair 'faster_rcn'; did you mean 'faster_rcnn'"),
+        (PLAN, ("distilled", 4, "teacher"), "faster_rcn", "no pair 'faster_rcn'; did you mean 'faster_rcnn'"),
+        (PLAN, ("distilled", 1, "like"), "pdk", "pkd_2x: like: no recipe 'pdk' of its own methods; did you mean 'pkd'"),
+        (PLAN, ("distilled", 1, "like"), "pkd_2x", "like: no recipe 'pkd_2x' of its own methods"),
+        (PLAN, ("pairs", 0, "student_from"), OWN, "student_from: cannot begin with"),
+        (
+            PLAN,
+            ("pairs", 1, "student_from"),
+            OWN.replace("/0/", "/7/"),
+            "student_from: cannot begin with .*did you mean",
+        ),
+        (PLAN, ("pairs", 0, "student_from"), OTHER, "each waits for the other: student of .* <- student of"),
+        (("data",), ("kind",), "digit", r"data\.yaml: kind: no kind of data 'digit'; did you mean 'digits'"),
+        (("data",), ("klasses",), 3, r"data\.yaml: unknown key 'klasses'; did you mean 'classes'"),
+        (("tuning",), ("seed",), 1, r"tuning\.yaml: seed: 1 is held out"),
+        (("tuning",), ("factors",), [0.0, 1.0], r"tuning\.yaml: factors\.0: .*greater than 0"),
+        (("tuning",), ("schedule_factor",), 0.01, "schedule_factor: 0.01 of 12 steps is not one step"),
+        (STUDENT, ("detector", "family"), "faster_rcn", "no family 'faster_rcn'; did you mean"),
+        (STUDENT, ("detector", "widths"), [8, 0], r"student\.yaml: detector: widths\.1: "),
+        (STUDENT, ("detector", "anchors"), [[8.0]], "one list of sizes a level"),
+        (PKD, ("methods",), {"pdk": {"weight": 1.0}}, "no method 'pdk'; did you mean 'pkd'"),
+        (PKD, ("methods",), {"pkd": {}}, r"pkd\.yaml: methods\.pkd: 'weight' is missing"),
+        (PKD, ("methods",), {}, "a distilled run needs at least one"),
+        (PKD, ("methods",), {"crosskd": {}}, r"pkd\.yaml: methods\.crosskd"),
+        (PKD, ("schedule_factor",), 3.0, "3 has no plain student of faster_rcnn to be compared with"),
+        (("faster_rcnn", "pkd_2x"), ("methods",), {"pkd": {"weight": 1.0}}, "those of 'pkd' are taken"),
         (("faster_rcnn", "plain"), ("methods",), {"pkd": {"weight": 1.0}}, "lists under `plain` has none"),
+        (("faster_rcnn", "plain"), ("schedule_factor",), 2.0, "another plain recipe has 2 too"),
     ],
 )
 def test_check_finds_it_before_any_work(study, slice_, keys, value, sentence):
     study(slice_, *keys, value=value)
     with pytest.raises(UserError, match=sentence):
-        check("digits")
+        check("smoke")
 
 
-def test_check_refuses_a_method_on_a_detector_without_its_tap(study):
-    study(("faster_rcnn", "pkd"), "methods", value={"crosskd": {}})
-    study(
-        ("study",),
-        "distilled",
-        value=[{"pair": "faster_rcnn", "engine": "torchvision", "recipe": "pkd", "code": "cnn/head/crosskd.py"}],
-    )
-    with pytest.raises(UserError, match=r"pkd\.yaml: methods\.crosskd"):
-        check("digits")
+def test_a_class_named_twice_is_found(study):
+    values = {"kind": "voc", "folder": ".", "splits": {"train": ["a"], "test": ["b"]}, "classes": ["RBC", "RBC"]}
+    params.paths.params("smoke", "data").write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError, match=r"data\.yaml: classes: .*'RBC' is there twice"):
+        check("smoke")
+
+
+def test_check_notes_a_slice_that_nothing_reads_and_an_outdated_pipeline(study):
+    assert check("smoke") == []
+    params.paths.params("smoke", "faster_rcnn", "mine").write_text("methods:\n  pkd: {weight: 2.0}\n")
+    pipeline.write("smoke")
+    assert check("smoke") == [
+        "params/smoke/faster_rcnn/mine.yaml: study.yaml lists no such recipe, so nothing reads it"
+    ]
+    study(PLAN, "distilled", value=[run("faster_rcnn", "mine")])
+    assert "params/smoke/dvc.yaml: not the DAG of the parameters any more" in " ".join(check("smoke"))

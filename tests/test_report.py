@@ -9,43 +9,38 @@ from pathlib import Path
 import fake_study
 import pytest
 
+from detdistill.analysis import taxonomy
+from detdistill.analysis.choice import best_recipe
+from detdistill.analysis.summarize import summarize
+from detdistill.analysis.summary import by_level, distilled
 from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.core.files import read_json
 from detdistill.core.params import load_study
 from detdistill.dataset import manifest
-from detdistill.report import (
-    limitations,
-    literature,
-    numbers,
-    prose,
-    provenance,
-    setup_prose,
-    setup_tables,
-    statistics,
-    taxonomy,
-)
-from detdistill.report.choice import best_recipe
+from detdistill.pipeline import FIGURES
+from detdistill.report import limitations, literature, numbers, prose, provenance, setup_prose, setup_tables, tables
 from detdistill.report.citations import Citations
 from detdistill.report.figures.dag import counts
+from detdistill.report.figures.gains import common_methods
+from detdistill.report.figures.style import class_labels
 from detdistill.report.names import Names
 from detdistill.report.step import report
-from detdistill.report.summarize import summarize
-from detdistill.report.summary import distilled
-from detdistill.report.tables import classes, results
 
-FIGURES = ("taxonomy", "gains", "curves", "cost", "detections", "dag")
+PAIR = ("retinanet",)
 
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    """Makes the study in a folder of its own, which is the project root while the test runs."""
+    """Makes the study in a folder of its own, which is the project root while the test runs; its summary."""
     enter(tmp_path, monkeypatch)
 
-    def make(seeds=(0, 1), pairs=tuple(fake_study.PAIRS), gone=()):
+    def make(seeds=(0, 1), pairs=tuple(fake_study.PAIRS), gone=(), silent=()):
         fake_study.make(tmp_path, seeds, pairs)
-        for pair, recipe, seed in gone:
-            shutil.rmtree(paths.run(fake_study.STUDY, pair, recipe, seed, "model").parent)
+        for run in gone:
+            fake_study.remove(tmp_path, *run)
+        for run in silent:
+            fake_study.silence(tmp_path, *run)
         summarize(fake_study.STUDY)
         return read_json(paths.summary(fake_study.STUDY))
 
@@ -54,7 +49,7 @@ def study(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
-    """One study of two pairs and two seeds with its report, for the tests that only look at it; its root."""
+    """One study of three pairs and two seeds with its report, for the tests that only look at it; its root."""
     root = tmp_path_factory.mktemp("reported")
     with pytest.MonkeyPatch.context() as monkeypatch:
         enter(root, monkeypatch)
@@ -64,9 +59,17 @@ def reported(tmp_path_factory):
         yield root
 
 
+@pytest.fixture
+def told(reported, monkeypatch):
+    """The summary, the cost, the names and the manifest of that study, a copy of one's own."""
+    enter(reported, monkeypatch)
+    summary = read_json(paths.summary(fake_study.STUDY))
+    cost = read_json(paths.summary(fake_study.STUDY).with_name("cost.json"))
+    return summary, cost, Names(summary, literature.load()), manifest.load(fake_study.STUDY)
+
+
 def enter(root, monkeypatch):
     monkeypatch.chdir(root)
-    monkeypatch.setattr(taxonomy, "CODE", fake_study.code_root(root))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
 
 
@@ -108,76 +111,99 @@ def test_figures_carry_no_date(reported):
 def test_printed_numbers_are_those_of_the_summary(reported):
     summary = read_json(reported / paths.summary(fake_study.STUDY))
     text = printed(reported)
-    for row in summary["levels"]:
-        assert numbers.spread(row["AP50"]) in text
-        assert numbers.gain(row["gain_equal_steps"]) in text
-        assert numbers.gain(row["gain_equal_time"]) in text
+    for _, _, stats in by_level(summary):
+        assert numbers.spread(stats["AP50"]) in text
+        assert numbers.gain(stats["effect"]) in text
     for pair in summary["pairs"].values():
         assert numbers.points(pair["teacher"]["AP50"]["mean"]) in text
         assert numbers.count(pair["teacher"]["parameters"]).split("\u2009")[-1] in text
 
 
 def test_nothing_printed_is_not_a_number(study):
-    study(seeds=(0,), gone=[("faster_rcnn", "pkd", 0)])
+    study(seeds=(0,), pairs=PAIR, gone=[("retinanet", "pkd", 0)])
     report(fake_study.STUDY)
     words = printed().split()
     assert not {"nan", "NaN", "inf", "None", "null"} & set(words)
 
 
-def test_the_summary_agrees_with_the_runs(study):
-    summary = study()
-    metrics = [read_json(paths.run("fake", "retinanet", "pkd", seed, "metrics.json")) for seed in (0, 1)]
-    plain = [read_json(paths.run("fake", "retinanet", "plain", seed, "metrics.json")) for seed in (0, 1)]
-    gains = [ours["test"]["AP50"] - theirs["test"]["AP50"] for ours, theirs in zip(metrics, plain, strict=True)]
-    pkd = summary["pairs"]["retinanet"]["recipes"]["pkd"]
-    assert pkd["gain_equal_steps"]["mean"] == pytest.approx(sum(gains) / 2)
-    assert pkd["overhead"]["mean"] == pytest.approx(1.28, rel=0.06)
-    assert pkd["AP_large"]["n"] == 0
-    assert summary["flattened"]["retinanet"]["factor"] == 1.5
+def test_one_seed_has_no_verdict_and_says_so_once(study):
+    summary = study(seeds=(0,), pairs=PAIR)
+    cost = read_json(paths.summary("fake").with_name("cost.json"))
+    names = Names(summary, literature.load())
+    said = prose.abstract(summary, cost, names, manifest.load("fake"))
+    assert "no interval and no verdict is given" in said
+    assert "every interval" not in said
+    assert {row[-1] for row in rows(tables.results(summary, cost, names))[3:]} == {"no verdict"}
+    report("fake")
+    assert "helps" not in printed().split()
 
 
-def test_the_table_follows_the_taxonomy(study):
-    summary = study()
-    assert summary["pairs"]["faster_rcnn"]["recipes"]["pkd_chen"]["levels"] == ["neck", "rpn_roi"]
-    order = ["fitnets", "fgd", "pkd", "chen", "mimic", "pkd_chen"]
-    assert list(distilled(summary["pairs"]["faster_rcnn"])) == order
-    assert [row["recipe"] for row in summary["levels"] if row["pair"] == "faster_rcnn"] == order
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        (("helps", "helps", "helps", "helps"), "Distillation is shown to help at every level tried."),
+        (("open", "open", "open", "open"), "At no level is a recipe shown to help; 4 recipes stay open"),
+        (
+            ("no effect", "open", "open", "helps"),
+            "to help at head; at backbone and neck it is not shown to; 2 rec",
+        ),
+        (
+            ("hurts", "hurts", "helps", "helps"),
+            "help at neck and head; at backbone it is not shown to; at back",
+        ),
+    ],
+)
+def test_the_conclusion_follows_the_verdicts(told, verdicts, said):
+    summary, *_ = told
+    summary["pairs"] = {"retinanet": summary["pairs"]["retinanet"]}
+    recipes = distilled(summary["pairs"]["retinanet"])
+    assert [stats["levels"] for stats in recipes.values()] == [["backbone"], ["neck"], ["neck"], ["head"]]
+    for stats, verdict in zip(recipes.values(), verdicts, strict=True):
+        stats["effect"]["verdict"] = verdict
+    assert said in prose.conclusion(summary)
 
 
 def test_a_missing_run_is_missing(study):
     summary = study(gone=[("faster_rcnn", "pkd", 1), ("faster_rcnn", "fgd", 0), ("faster_rcnn", "fgd", 1)])
     recipes = summary["pairs"]["faster_rcnn"]["recipes"]
-    assert (recipes["pkd"]["missing"], recipes["pkd"]["AP50"]["n"], recipes["pkd"]["verdict"]) == (
-        [1],
-        1,
-        "inconclusive",
-    )
-    assert (recipes["fgd"]["missing"], recipes["fgd"]["AP50"]["mean"]) == ([0, 1], None)
-    table = {row[1]: row for row in rows(results(summary, Names(summary, literature.load())))[:9]}
+    assert (recipes["pkd"]["missing"], recipes["pkd"]["AP50"]["n"]) == ([1], 1)
+    assert (recipes["fgd"]["missing"], recipes["fgd"]["AP50"]["mean"], recipes["fgd"]["effect"]) == ([0, 1], None, None)
+    cost = read_json(paths.summary("fake").with_name("cost.json"))
+    names = Names(summary, literature.load())
+    table = {row[1]: row for row in rows(tables.results(summary, cost, names))[:11]}
     assert "seed 1 missing" in table["PKD"][2]
-    assert table["FGD"][2:] == ["missing", *[""] * 7]
+    assert table["FGD"][2:] == ["missing", *[""] * 6]
+    origin = provenance.collect(load_study("fake"), summary, manifest.load("fake"))
+    first, *_ = limitations.limitations(summary, names, manifest.load("fake"), origin)
+    missing = "Faster R-CNN FGD (seeds 0 and 1) and Faster R-CNN PKD (seed 1)"
+    assert first == f"Without results, and shown as missing: {missing}."
     report(fake_study.STUDY)
     assert "(seed 1 missing)" in printed()
 
 
-def test_the_limits_name_what_is_missing(study):
-    summary = study(gone=[("faster_rcnn", "fgd", 0), ("faster_rcnn", "fgd", 1)])
-    data, names = manifest.load(fake_study.STUDY), Names(summary, literature.load())
-    origin = provenance.collect(load_study(fake_study.STUDY), summary, data)
-    first, *_ = limitations.limitations(summary, names, data, origin)
-    assert first == "Without results, and shown as missing: Faster R-CNN FGD (seeds 0 and 1)."
-
-
-@pytest.mark.parametrize("gone", ["teacher", "plain", "plain_long"])
+@pytest.mark.parametrize("gone", ["teacher", "plain", "plain_2x"])
 def test_a_study_without_a_baseline_still_prints(study, gone):
     seeds = (0,) if gone == "teacher" else (0, 1)
-    study(pairs=("retinanet",), gone=[("retinanet", gone, seed) for seed in seeds])
+    study(pairs=PAIR, gone=[("retinanet", gone, seed) for seed in seeds])
+    report(fake_study.STUDY)
+    assert paths.report(fake_study.STUDY).stat().st_size > 10_000
+
+
+def test_a_run_that_detects_nothing_loses_all_to_missed_objects(study):
+    summary = study(pairs=PAIR, silent=[("retinanet", "pkd", 0), ("retinanet", "pkd", 1)])
+    stats = summary["pairs"]["retinanet"]["recipes"]["pkd"]
+    assert {kind: lost["mean"] for kind, lost in stats["errors"].items() if lost["mean"]} == {}
+    assert {size: found["mean"] for size, found in stats["by_size"].items()} == {
+        "smallest": 0.0,
+        "middle": 0.0,
+        "largest": 0.0,
+    }
     report(fake_study.STUDY)
     assert paths.report(fake_study.STUDY).stat().st_size > 10_000
 
 
 def test_text_from_data_cannot_break_the_page(study):
-    study()
+    study(pairs=PAIR)
     path = paths.params(fake_study.STUDY, "study")
     hostile = "*bold* #panic() $x$ `raw` \\ <label> @ref // <svg>"
     path.write_text(path.read_text().replace("Made-up numbers, to look at the layout", f"'{hostile}'"))
@@ -187,7 +213,7 @@ def test_text_from_data_cannot_break_the_page(study):
 
 
 def test_validation_chooses_the_recipe_that_is_shown(study):
-    study()
+    study(pairs=PAIR)
     path = paths.run("fake", "retinanet", "fgd", 0, "metrics.json")
     metrics = read_json(path)
     metrics["val"]["AP50"], metrics["test"]["AP50"] = 0.99, 0.01
@@ -196,87 +222,110 @@ def test_validation_chooses_the_recipe_that_is_shown(study):
     assert best_recipe(read_json(paths.summary("fake"))["pairs"]["retinanet"]) == "fgd"
 
 
-def test_up_to_twenty_classes_are_shown_ten_a_table(study):
-    summary = study()
-    names = Names(summary, literature.load())
-    for pair in summary["pairs"].values():
-        for stats in (pair["teacher"], *pair["recipes"].values()):
-            for figure in ("AP", "AP50"):
-                stats[f"per_class_{figure}"] = {f"c{index}": stats[figure] for index in range(13)}
-    parts = classes(summary, names, [f"c{index}" for index in range(13)])
-    assert [len(part.header) - 1 for part in parts] == [10, 3]
-    plain = summary["pairs"]["retinanet"]["recipes"]["plain"]
-    expected = " / ".join(numbers.points(plain[figure]["mean"]) for figure in ("AP50", "AP"))
-    assert [row for row in rows(parts[1]) if row[0] == "Plain student"][1] == ["Plain student", *[expected] * 3]
-    assert classes(summary, names, [f"c{index}" for index in range(21)]) == []
-
-
-def test_recipes_of_the_same_methods_keep_their_own_names(study):
-    summary = study()
+def test_recipes_of_the_same_methods_keep_their_own_names(told):
+    summary, *_ = told
     recipes = summary["pairs"]["retinanet"]["recipes"]
     recipes["pkd_twice"] = recipes["pkd"]
     names = Names(summary, literature.load())
     assert names.recipe("retinanet", "pkd_twice") == "PKD (pkd_twice)"
     assert names.recipe("retinanet", "crosskd") == "CrossKD"
+    assert names.recipe("faster_rcnn", "mimic_2x") == "Mimic\u00a02×"
+    assert names.recipe("faster_rcnn", "plain_2x") == "Plain student\u00a02×"
 
 
-def test_the_graph_counts_every_step(study):
-    study()
+def test_the_graph_counts_every_step(told):
     steps = counts(load_study(fake_study.STUDY))
-    assert steps["teacher"] == steps["start"] == 3
-    assert (steps["student"], steps["distill"]) == (12, 34)
-    assert steps["evaluate"] == 3 + 12 + 34
+    assert steps["teacher"] == steps["latency"] == 3
+    assert (steps["student"], steps["distill"], steps["tune"]) == (12, 38, 17)
+    assert steps["evaluate"] == 3 + 12 + 38
 
 
-def test_a_study_of_three_pairs_has_every_level(study):
-    summary = study()
-    found = {level for row in summary["levels"] for level in row["levels"]}
-    assert found == {level.key for level in taxonomy.LEVELS}
-
-
-def test_a_teacher_of_another_pair_sets_the_gap(study):
-    summary = study()
-    recipe = summary["pairs"]["rt_detr"]["recipes"]["pkd_cnn"]
-    teacher = summary["pairs"]["faster_rcnn"]["teacher"]["AP50"]["mean"]
-    plain = summary["pairs"]["rt_detr"]["recipes"]["plain"]["runs"]
-    closed = [
-        (run["AP50"] - plain[seed]["AP50"]) / (teacher - plain[seed]["AP50"]) for seed, run in recipe["runs"].items()
-    ]
-    assert recipe["teacher"] == "faster_rcnn"
-    assert recipe["gap_closed"]["mean"] == pytest.approx(sum(closed) / 2)
-    assert summary["pairs"]["rt_detr"]["recipes"]["d3etr"]["teacher"] == "rt_detr"
-    shelf = literature.load()
-    names = Names(summary, shelf)
-    assert names.recipe("rt_detr", "pkd_cnn") == "PKD from Faster R-CNN"
-    table = setup_tables.methods(summary, names, shelf, Citations(shelf))
-    assert next(row[3] for row in rows(table) if row[0] == "pkd_cnn") == "teacher of Faster R-CNN, weight 6"
-    said = setup_prose.across(load_study(fake_study.STUDY), names)
-    assert "FitNets from RT-DETR (RetinaNet) and PKD from Faster R-CNN (RT-DETR) learn" in said
-
-
-def test_the_cost_of_every_step_is_known(study):
-    summary = study()
-    origin = provenance.collect(load_study(fake_study.STUDY), summary, manifest.load(fake_study.STUDY))
+def test_the_cost_of_every_step_is_known(told):
+    summary, _, _, data = told
+    origin = provenance.collect(load_study(fake_study.STUDY), summary, data)
     steps = counts(load_study(fake_study.STUDY))
     for step in steps.keys() - {"report"}:
         assert sum(cost.runs for cost in origin.costs if cost.step == step) == steps[step], step
 
 
-def test_what_a_pair_begins_with_is_said(study):
-    summary = study()
-    names, loaded = Names(summary, literature.load()), load_study(fake_study.STUDY)
-    assert setup_prose.beginnings(loaded, names).endswith("Teachers and starts are trained from nothing.")
-    first, second, _ = loaded.pairs
+def test_a_study_of_three_pairs_has_every_level_in_order(told):
+    summary, *_ = told
+    found = [stats["levels"] for _, _, stats in by_level(summary)]
+    assert list(dict.fromkeys(levels[0] for levels in found if len(levels) == 1)) == [
+        level.key for level in taxonomy.LEVELS
+    ]
+    assert found[-1] == ["neck", "rpn_roi"]
+    order = ["fitnets", "fgd", "pkd", "pkd_2x", "chen", "mimic", "mimic_2x", "pkd_chen"]
+    assert list(distilled(summary["pairs"]["faster_rcnn"])) == order
+
+
+def test_the_method_of_every_pair_is_marked(told):
+    summary, *_ = told
+    assert common_methods(summary) == {"pkd"}
+    del summary["pairs"]["rt_detr"]["recipes"]["pkd_cnn"]
+    assert common_methods(summary) == set()
+
+
+def test_a_teacher_of_another_pair_is_named(told):
+    summary, _, names, _ = told
+    assert names.recipe("rt_detr", "pkd_cnn") == "PKD from Faster R-CNN"
+    shelf = literature.load()
+    table = setup_tables.methods(summary, names, shelf, Citations(shelf))
+    assert next(row[3] for row in rows(table) if row[0] == "pkd_cnn") == "teacher of Faster R-CNN, weight 6"
+    assert next(row[3] for row in rows(table) if row[0] == "mimic_2x") == "as mimic, 2× the steps"
+    said = setup_prose.across(load_study(fake_study.STUDY), names)
+    assert "FitNets from RT-DETR (RetinaNet) and PKD from Faster R-CNN (RT-DETR) learn" in said
+
+
+def test_what_a_pair_begins_with_is_said(told):
+    _, _, names, _ = told
+    loaded = load_study(fake_study.STUDY)
+    assert setup_prose.beginnings(loaded, names).startswith("All teachers and students begin with random weights")
+    first, second, third = loaded.pairs
     teacher = paths.teacher(fake_study.STUDY, first.pair).as_posix()
-    other = loaded.model_copy(update={"pairs": [first, second.model_copy(update={"teacher_from": teacher})]})
-    said = setup_prose.beginnings(other, names)
+    student = paths.run(fake_study.STUDY, first.pair, "plain", 0, "model.safetensors").as_posix()
+    pairs = [
+        first,
+        second.model_copy(update={"teacher_from": teacher}),
+        third.model_copy(update={"student_from": student}),
+    ]
+    said = setup_prose.beginnings(loaded.model_copy(update={"pairs": pairs}), names)
     assert "RetinaNet: the teacher begins with backbone and neck of the Faster R-CNN teacher." in said
-    assert "Faster R-CNN begins from nothing." in said
+    assert (
+        "RT-DETR: all students begin with backbone and neck of a Faster R-CNN student that no teacher helped." in said
+    )
+    assert "Faster R-CNN begins with random weights." in said
 
 
-def test_boxes_that_were_dropped_or_clipped_are_named(study):
-    study()
-    data = manifest.load(fake_study.STUDY)
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("helps", "tried at neck and RPN/RoI, one is shown to help at RPN/RoI."),
+        ("open", "one is shown to help at none of them."),
+    ],
+)
+def test_the_conclusion_says_what_is_left_on_the_longest_schedule(told, verdict, said):
+    summary, *_ = told
+    recipes = summary["pairs"]["faster_rcnn"]["recipes"]
+    recipes["mimic_2x"]["effect"]["verdict"], recipes["pkd_2x"]["effect"]["verdict"] = verdict, "open"
+    assert said in prose.conclusion(summary)
+
+
+def test_a_gain_on_a_longer_schedule_stands_beside_the_first(told):
+    summary, _, names, _ = told
+    content = summary["pairs"]["faster_rcnn"]
+    said = prose.ladder(content, "faster_rcnn", names)
+    for name in ("mimic", "mimic_2x"):
+        assert numbers.gain(content["recipes"][name]["effect"]) in said
+    assert prose.ladder(summary["pairs"]["retinanet"], "retinanet", names) == ""
+
+
+def test_a_name_that_the_font_cannot_draw_is_a_number():
+    assert class_labels(["cat", "数字", "a name of many letters"], 9) == ["cat", "class 2", "a name o…"]
+
+
+def test_boxes_that_were_dropped_or_clipped_are_named(told):
+    *_, data = told
     assert setup_prose.faults(data) == (
         "One annotated box was dropped and one annotated box was clipped "
         "(train-00007.png, dropped: no width; train-00011.png, clipped: outside the image)."
@@ -286,31 +335,6 @@ def test_boxes_that_were_dropped_or_clipped_are_named(study):
     assert more.startswith("7 annotated boxes were dropped")
     assert more.endswith("; the manifest has the other 6).")
     assert setup_prose.faults(data.model_copy(update={"splits": {"val": data.splits["val"]}})) == ""
-
-
-@pytest.mark.parametrize(
-    ("differences", "said"),
-    [
-        ((0.001, 0.002), "is flat for our purpose"),
-        ((0.0, 0.03), "seems flat, but the seeds do not exclude a rise"),
-        ((0.0, 0.09), "seems to rise still"),
-        ((0.060, 0.062), "Its curve still rises"),
-    ],
-)
-def test_a_curve_is_called_flat_only_as_far_as_the_seeds_show(study, differences, said):
-    summary = study(pairs=("retinanet",))
-    difference = statistics.stat(dict(enumerate(differences)))
-    summary["flattened"]["retinanet"]["difference"] = difference
-    assert said in prose.flatness(summary, "retinanet", Names(summary, literature.load()))
-
-
-def test_without_a_verdict_nothing_is_claimed(study):
-    summary = study(pairs=("retinanet",))
-    for row in summary["levels"]:
-        row["verdict"] = summary["pairs"]["retinanet"]["recipes"][row["recipe"]]["verdict"] = "inconclusive"
-    said = prose.abstract(summary, Names(summary, literature.load()), manifest.load(fake_study.STUDY))
-    assert "no recipe is shown to help or to hurt" in said
-    assert said.endswith("no gain at equal steps can be told from chance, which is not proof that there is none.")
 
 
 def test_a_paper_in_parts_is_one_paper():
@@ -323,8 +347,7 @@ def test_a_paper_in_parts_is_one_paper():
     assert citations.mark("homemade") == ""
 
 
-def test_every_method_of_the_code_has_a_paper(monkeypatch):
-    monkeypatch.setattr(taxonomy, "CODE", Path(taxonomy.__file__).parents[1] / "distill")
+def test_every_method_of_the_code_has_a_paper():
     assert "pkd" in taxonomy.implemented()
     shelf = literature.load()
     for method, level in taxonomy.implemented().items():
@@ -333,8 +356,7 @@ def test_every_method_of_the_code_has_a_paper(monkeypatch):
         assert level in paper.levels, method
 
 
-def test_an_unknown_method_is_named_with_its_neighbour(study):
-    study()
+def test_an_unknown_method_is_named_with_its_neighbour():
     with pytest.raises(UserError, match="did you mean 'pkd'"):
         taxonomy.level_of("pdk")
 
@@ -389,13 +411,3 @@ def test_the_params_digest_sees_content_and_names(tmp_path, monkeypatch):
     assert provenance.params_digest(files[:1]) != before
     files[0].write_text("steps: 2\n")
     assert provenance.params_digest(files) != before
-
-
-def test_findings_name_the_baseline_first_whatever_is_found(study):
-    summary = study(pairs=("retinanet",))
-    content = summary["pairs"]["retinanet"]
-    for stats in distilled(content).values():
-        stats["gain_equal_steps"] = statistics.stat({0: -0.01, 1: -0.02})
-    said = prose.findings(content, "retinanet", Names(summary, literature.load()))
-    assert "above the baseline in no seed" in said
-    assert "above it" not in said

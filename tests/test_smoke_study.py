@@ -17,13 +17,20 @@ pytestmark = pytest.mark.slow
 
 SNAKEMAKE = ("snakemake", "--config", "study=smoke")
 PIPELINE = "params/smoke/dvc.yaml"
-# Files that a run promises to repeat: of training alone, and with the evaluation.
-STARTED = TRAINED = 3
-EVALUATED = 5
-PAIRS, RUNS = 2, 16
+# What a run promises to repeat: of training alone, and with the evaluation.
+TRAINED = {"model.safetensors", "curve.csv", "learning.json"}
+EVALUATED = TRAINED | {"headline.json", "metrics.json", "predictions.safetensors"}
+TUNED = {"tuning.json"}
+RUNS, TUNINGS = 18, 4
 PKD = "params/smoke/faster_rcnn/pkd.yaml"
 CHANGED = {
-    *(f"detdistill {verb} faster_rcnn pkd {seed} --study smoke" for verb in ("distill", "evaluate") for seed in (0, 1)),
+    *(
+        f"detdistill {verb} faster_rcnn {recipe} {seed} --study smoke"
+        for verb in ("distill", "evaluate")
+        for recipe in ("pkd", "pkd_2x")
+        for seed in (0, 1)
+    ),
+    "detdistill tune faster_rcnn pkd --study smoke",
     "detdistill summarize --study smoke",
     "detdistill report --study smoke",
 }
@@ -45,8 +52,7 @@ def by_dvc(clone):
 
 def repeatable(root: Path) -> dict[str, str]:
     """SHA-256 of everything that a run promises to repeat byte for byte."""
-    names = {"model.safetensors", "curve.csv", "learning.json", "metrics.json", "detections.json"}
-    files = [file for file in root.glob("runs/smoke/*/*/*/*") if file.name in names]
+    files = [file for file in root.glob("runs/smoke/*/*/*/*") if file.name in EVALUATED | TUNED]
     return {file.relative_to(root).as_posix(): sha256(file) for file in sorted(files)}
 
 
@@ -109,13 +115,15 @@ def test_snakemake_prints_the_report_and_has_nothing_left_to_do(by_snakemake):
 
 def test_both_drivers_make_the_same_bytes(by_snakemake, by_dvc):
     made = repeatable(by_snakemake.root)
-    assert len(made) == PAIRS * STARTED + RUNS * EVALUATED
+    assert len(made) == RUNS * len(EVALUATED) + TUNINGS * len(TUNED)
     assert repeatable(by_dvc.root) == made
+    summaries = [(one.root / "reports/smoke/summary.json").read_bytes() for one in (by_snakemake, by_dvc)]
+    assert summaries[0] == summaries[1]
 
 
 def test_seeds_differ(by_snakemake):
     made = repeatable(by_snakemake.root)
-    for recipe in ("plain", "plain_long", "pkd", "pkd_chen"):
+    for recipe in ("plain", "plain_2x", "pkd", "pkd_2x", "pkd_chen"):
         first, second = (made[f"runs/smoke/faster_rcnn/{recipe}/{seed}/model.safetensors"] for seed in (0, 1))
         assert first != second
 
@@ -187,7 +195,7 @@ def test_sync_refuses_results_of_other_inputs(by_snakemake):
 
 
 def test_a_killed_driver_and_training_leave_the_same_bytes(clone, by_dvc):
-    wanted = [f"runs/smoke/faster_rcnn/{run}/metrics.json" for run in ("plain_long/1", "pkd_chen/1")]
+    wanted = [f"runs/smoke/faster_rcnn/{run}/metrics.json" for run in ("plain_2x/1", "pkd_chen/1")]
     made = clone("killed")
     command = ("snakemake", *wanted, "--config", "study=smoke")
     start_and_kill_in_training(made, *command, training=True)
@@ -195,5 +203,5 @@ def test_a_killed_driver_and_training_leave_the_same_bytes(clone, by_dvc):
     start_and_kill_in_training(made, *command, training=False)
     made.run(*command)
     found, undisturbed = repeatable(made.root), repeatable(by_dvc.root)
-    assert len(found) == STARTED + TRAINED + 2 * EVALUATED
+    assert len(found) == len(TRAINED) + len(TUNED) + 2 * len(EVALUATED)
     assert found == {name: undisturbed[name] for name in found}

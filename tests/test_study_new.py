@@ -13,7 +13,7 @@ from detdistill import data
 from detdistill.check import check
 from detdistill.core.errors import UserError
 from detdistill.dataset.manifest import load
-from detdistill.new_study import new
+from detdistill.new_study import new, statistics
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_the_study_is_whole_and_its_data_can_be_made(folder, kind, maker):
     check("mine")
     data.make("mine")
     assert {name: entry.images for name, entry in load("mine").splits.items()} == {"train": 8, "val": 3, "test": 3}
-    assert {run["recipe"] for run in read("mine", "study.yaml")["distilled"]} == {"fitnets", "pkd", "chen", "crosskd"}
+    assert {run["recipe"] for run in read("mine", "study.yaml")["distilled"]} == {"fitnets", "pkd", "mimic", "crosskd"}
 
 
 def test_anchors_and_size_come_from_the_boxes(folder):
@@ -42,7 +42,25 @@ def test_anchors_and_size_come_from_the_boxes(folder):
     sizes = sorted(((x1 - x0 + 1) * (y1 - y0 + 1)) ** 0.5 for x0, y0, x1, y1 in BOXES)
     assert detector["anchors"][0][0] == pytest.approx(sizes[0], abs=0.1)
     assert detector["anchors"][-1][-1] == pytest.approx(sizes[1], abs=0.1)
+    assert detector["roi_canonical"] == round(224 / 800 * WIDTH)
     assert read("mine", "data.yaml")["resize"] == WIDTH
+
+
+def test_the_teacher_is_asked_once_where_its_answers_fit_and_images_are_of_one_size(folder, monkeypatch):
+    def once(study: str) -> bool:
+        new(study, "coco", folder, {})
+        return read(study, "retinanet", "student.yaml")["training"].get("ask_teacher") == "once"
+
+    make_coco(folder)
+    assert once("mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(statistics, "MOST_ANSWERS", 1e-6)
+        assert not once("large")
+    file = folder / "annotations/instances_train.json"
+    content = json.loads(file.read_text())
+    content["images"][0]["height"] -= 1
+    file.write_text(json.dumps(content))
+    assert not once("mixed")
 
 
 def test_the_number_of_steps_grows_with_the_images(folder, tmp_path):

@@ -41,23 +41,16 @@ STUDY = {
             "pair": "queries",
             "engine": "transformers",
             "teacher_from": str(paths.teacher("tiny", "small")),
-            "student_from": str(paths.start("tiny", "small")),
+            "student_from": str(paths.run("tiny", "small", "plain", 0, "model.safetensors")),
         },
     ],
-    "plain": [{"pair": "small", "engine": "torchvision", "recipe": "plain"}],
+    "plain": [{"pair": "small", "recipe": "plain"}, {"pair": "small", "recipe": "plain_2x"}],
     "distilled": [
-        {"pair": "small", "engine": "torchvision", "recipe": "pkd", "code": "cnn/neck/pkd.py"},
-        {"pair": "queries", "engine": "transformers", "recipe": "kd_detr", "code": "transformer"},
-    ],
-    "across": [
-        {
-            "pair": "queries",
-            "engine": "transformers",
-            "recipe": "pkd",
-            "code": "cnn/neck/pkd.py",
-            "teacher": "small",
-            "teacher_engine": "torchvision",
-        }
+        {"pair": "small", "recipe": "pkd"},
+        {"pair": "small", "recipe": "chen"},
+        {"pair": "small", "recipe": "pkd_2x", "like": "pkd"},
+        {"pair": "queries", "recipe": "kd_detr"},
+        {"pair": "queries", "recipe": "pkd", "teacher": "small"},
     ],
 }
 DATA = {
@@ -66,6 +59,7 @@ DATA = {
     "image_size": 64,
     "digit_size": {"low": 10, "high": 20},
 }
+CHEN = {"rpn_classes": 0.5, "rpn_boxes": 0.5, "roi_classes": 1.0, "roi_boxes": 0.5}
 OUTPUTS = ("model.safetensors", "curve.csv", "learning.json")
 
 
@@ -84,16 +78,16 @@ def tiny(tmp_path, monkeypatch):
     write_slice("small", "teacher", value={"detector": {**DETECTOR, "widths": [8, 16]}, "training": TRAINING})
     write_slice("small", "student", value={"detector": DETECTOR, "training": TRAINING})
     write_slice("small", "plain", value={})
-    write_slice("small", "start", value={"schedule_factor": 0.5})
+    write_slice("small", "plain_2x", value={"schedule_factor": 2.0})
     write_slice("small", "pkd", value={"methods": {"pkd": {"weight": 6.0}}})
+    write_slice("small", "pkd_2x", value={"schedule_factor": 2.0})
+    write_slice("small", "chen", value={"methods": {"chen": CHEN}})
     write_slice("queries", "teacher", value={"detector": {**QUERIES, "widths": [8, 16]}, "training": TRAINING})
     write_slice("queries", "student", value={"detector": QUERIES, "training": {**TRAINING, "trunk_lr": 0.1}})
-    write_slice("queries", "start", value={"schedule_factor": 0.5})
     write_slice("queries", "pkd", value={"methods": {"pkd": {"weight": 6.0}}})
     kd_detr = {"classes": 1.0, "boxes": 5.0, "giou": 2.0, "random_queries": 4}
     write_slice("queries", "kd_detr", value={"methods": {"kd_detr": kd_detr}})
     data.make("tiny")
-    train.train_start("tiny", "small")
     return tmp_path
 
 
@@ -142,8 +136,8 @@ def test_gradients_are_clipped_unless_the_parameter_is_null(tiny):
 def test_killed_and_resumed_gives_the_same_bytes(tiny, pair, recipe):
     train.train_teacher("tiny", "small")
     if pair == "queries":
+        train.train_student("tiny", "small", "plain", 0)
         train.train_teacher("tiny", pair)
-        train.train_start("tiny", pair)
     train.train_student("tiny", pair, recipe, 0)
     straight = digests(recipe, pair)
     for name in OUTPUTS:
@@ -168,18 +162,60 @@ def test_killed_and_resumed_gives_the_same_bytes(tiny, pair, recipe):
 
 def test_the_teacher_of_another_pair_and_engine_teaches(tiny):
     train.train_teacher("tiny", "small")
-    train.train_start("tiny", "queries")
+    train.train_student("tiny", "small", "plain", 0)
     train.train_student("tiny", "queries", "pkd", 0)
     assert "pkd.neck" in paths.run("tiny", "queries", "pkd", 0, "curve.csv").read_text().splitlines()[0]
 
 
 def test_the_trunk_learns_at_its_own_rate_from_the_weights_it_was_given(tiny):
-    before = load_file(paths.start("tiny", "small"))
-    write_slice("queries", "student", value={"detector": QUERIES, "training": {**TRAINING, "trunk_lr": 1e-9}})
-    train.train_start("tiny", "queries")
-    after = load_file(paths.start("tiny", "queries"))
+    train.train_teacher("tiny", "small")
+    before = load_file(paths.teacher("tiny", "small"))
+    detector = {**QUERIES, "widths": [8, 16]}
+    write_slice("queries", "teacher", value={"detector": detector, "training": {**TRAINING, "trunk_lr": 1e-9}})
+    train.train_teacher("tiny", "queries")
+    after = load_file(paths.teacher("tiny", "queries"))
     name = "stem.0.weight"
     torch.testing.assert_close(after[f"model.backbone.{name}"], before[f"backbone.{name}"], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("damage", [b"", b"cut", b"flipped", b"foreign"])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_goes_on(tiny, monkeypatch, capfd, damage):
+    train.train_student("tiny", "small", "plain", 0)
+    straight = digests("plain")
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "save_weights", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train.train_student("tiny", "small", "plain", 0)
+    (file,) = Path(".scratch").glob("*/checkpoint.pt")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes({b"cut": content[:1000], b"flipped": content}.get(damage, damage))
+    train.train_student("tiny", "small", "plain", 0)
+    said = capfd.readouterr().err
+    assert f"{file}: damaged, set aside" in said
+    assert "resumed at step 4 of 12" in said
+    assert digests("plain") == straight
+
+
+def test_a_slice_edited_while_its_run_trains_stops_it_before_anything_is_written(tiny, monkeypatch):
+    fitted = train.fit
+
+    def edit(*arguments):
+        write_slice("small", "plain", value={"schedule_factor": 2.0})
+        return fitted(*arguments)
+
+    monkeypatch.setattr(train, "fit", edit)
+    with pytest.raises(UserError, match=r"params/tiny/small/plain\.yaml: changed while this step ran; nothing was wri"):
+        train.train_student("tiny", "small", "plain", 0)
+    assert not paths.run("tiny", "small", "plain", 0, "").exists()
+
+
+def test_a_longer_schedule_takes_the_methods_of_the_recipe_that_it_is_like(tiny):
+    train.train_teacher("tiny", "small")
+    train.train_student("tiny", "small", "pkd_2x", 0)
+    rows = list(csv.DictReader(paths.run("tiny", "small", "pkd_2x", 0, "curve.csv").open()))
+    assert rows[-1]["step"] == "24"
+    assert "pkd.neck" in rows[0]
 
 
 def test_a_changed_parameter_is_not_resumed_from_the_old_checkpoint(tiny, monkeypatch):
@@ -224,7 +260,7 @@ def test_a_teacher_of_another_architecture_is_refused(tiny):
 
 
 def test_a_missing_teacher_is_told(tiny):
-    with pytest.raises(UserError, match=r"teacher/0/model\.safetensors: no such checkpoint"):
+    with pytest.raises(UserError, match=r"teacher/0/model\.safetensors: no such file"):
         train.train_student("tiny", "small", "pkd", 0)
 
 
@@ -261,7 +297,6 @@ def test_two_processes_train_one_model(tiny, monkeypatch):
     done = subprocess.run(command("student", "small", "plain", "0"), capture_output=True, text=True, check=True)
     assert done.stderr.count("step 12/12") == 1
     model = load_file(paths.run("tiny", "small", "plain", 0, "model.safetensors"))
-    assert model.keys() == load_file(paths.start("tiny", "small")).keys()
     assert all(torch.isfinite(value).all() for value in model.values())
 
 

@@ -2,55 +2,97 @@
 
 from __future__ import annotations
 
-from detdistill import detectors, distill
+from pathlib import Path
+from typing import Literal
+
+from detdistill import data, detectors, distill
 from detdistill.core import paths
 from detdistill.core.errors import UserError, near
-from detdistill.core.params import DistilledRun, Study, load_recipe, load_side, load_study
+from detdistill.core.params import DistilledRun, PlainRun, Side, Study, Tuning, load_recipe, load_side, load_tuning
 from detdistill.detectors.base import Detector
+from detdistill.pipeline import outdated, pipeline_file
+from detdistill.plan import load_plan
 
+SIDES: tuple[Literal["teacher", "student"], ...] = ("teacher", "student")
 CLASSES = 2  # any number will do: no slice says how many classes the data have
 
 
-def check(study: str) -> None:
+def check(study: str) -> list[str]:
     """Read every slice and build every detector and method of the study, untrained.
+
+    Returns:
+        What is no fault and yet not as it seems, a sentence each.
 
     Raises:
         UserError: the first fault, with its file and field.
     """
-    loaded = load_study(study)
+    plan = load_plan(study)
+    plan_file = paths.params(study, "study")
+    tuning = load_tuning(study)
+    if tuning and tuning.seed in plan.seeds:
+        raise UserError(f"{paths.params(study, 'tuning')}: seed: {tuning.seed} is held out, study.yaml has it in seeds")
+    for pair in plan.pairs:
+        if pair.engine not in detectors.engines():
+            known = near(pair.engine, detectors.engines())
+            raise UserError(f"{plan_file}: pairs: {pair.pair}: no engine {pair.engine!r}{known}")
+    data.read(study)
+    sides: dict[tuple[str, str], Side] = {}
     built: dict[tuple[str, str], Detector] = {}
-    for pair in loaded.pairs:
-        for side in ("teacher", "student"):
+    for pair in plan.pairs:
+        for side in SIDES:
+            sides[pair.pair, side] = load_side(study, pair.pair, side)
             where = str(paths.params(study, pair.pair, side))
-            detector = load_side(study, pair.pair, side).detector
-            built[pair.pair, side] = detectors.build(pair.engine, detector, CLASSES, where)
-        load_recipe(study, pair.pair, paths.START)
-        for key, begin in (("teacher_from", pair.teacher_from), ("student_from", pair.student_from)):
-            _check_begin(loaded, f"{paths.params(study, 'study')}: pairs: {pair.pair}: {key}", pair.pair, begin)
-    for run in [*loaded.plain, *loaded.taught]:
-        pair = loaded.pair(run.pair)
-        if run.engine != pair.engine:
-            file = paths.params(study, "study")
-            raise UserError(f"{file}: {run.pair} {run.recipe}: engine: {run.engine!r}, its pair has {pair.engine!r}")
+            built[pair.pair, side] = detectors.build(pair.engine, sides[pair.pair, side].detector, CLASSES, where)
+    for run in [*plan.plain, *plan.distilled]:
+        _check_steps(study, run, sides[run.pair, paths.STUDENT], tuning)
+    schedules = _check_plain(plan)
+    for run in plan.distilled:
         recipe = load_recipe(study, run.pair, run.recipe)
         where = str(paths.params(study, run.pair, run.recipe))
-        if isinstance(run, DistilledRun):
-            teacher = loaded.pair(run.teaching.pair)
-            if run.teaching.engine != teacher.engine:
-                file = paths.params(study, "study")
-                raise UserError(
-                    f"{file}: {run.pair} {run.recipe}: teacher_engine: {run.teaching.engine!r}, {teacher.pair} has "
-                    f"{teacher.engine!r}"
-                )
-            distill.build(recipe, run, built[run.pair, "student"], built[teacher.pair, "teacher"], where)
-        elif recipe.methods:
+        if recipe.schedule_factor not in schedules[run.pair]:
+            raise UserError(
+                f"{where}: schedule_factor: {recipe.schedule_factor:g} has no plain student of {run.pair} to be "
+                "compared with; list one under `plain` in study.yaml"
+            )
+        if run.like and recipe.methods:
+            raise UserError(f"{where}: methods: those of {run.like!r} are taken, as study.yaml says; leave them out")
+        methods = load_recipe(study, run.pair, run.source).methods
+        student, teacher = built[run.pair, paths.STUDENT], built[run.teaching, paths.TEACHER]
+        distill.build(methods, {}, student, teacher, str(paths.params(study, run.pair, run.source)))
+    return _notes(plan)
+
+
+def _check_plain(plan: Study) -> dict[str, set[float]]:
+    """Pair -> the schedules of its plain students. Raises UserError for methods, and for a schedule listed twice."""
+    schedules: dict[str, set[float]] = {pair.pair: set() for pair in plan.pairs}
+    for run in plan.plain:
+        where = paths.params(plan.study, run.pair, run.recipe)
+        recipe = load_recipe(plan.study, run.pair, run.recipe)
+        if recipe.methods:
             raise UserError(f"{where}: methods: a recipe that study.yaml lists under `plain` has none")
+        if recipe.schedule_factor in schedules[run.pair]:
+            raise UserError(f"{where}: schedule_factor: another plain recipe has {recipe.schedule_factor:g} too")
+        schedules[run.pair].add(recipe.schedule_factor)
+    return schedules
 
 
-def _check_begin(study: Study, where: str, pair: str, begin: str) -> None:
-    """Raise UserError when a teacher or start would begin with a file that no step before it makes."""
-    others = [each.pair for each in study.pairs if each.pair != pair]
-    allowed = [paths.data(study.study, "manifest.json")]
-    allowed += [path(study.study, other) for other in others for path in (paths.teacher, paths.start)]
-    if begin not in map(str, allowed):
-        raise UserError(f"{where}: cannot begin with {begin!r}{near(begin, allowed)}")
+def _check_steps(study: str, run: PlainRun, side: Side, tuning: Tuning | None) -> None:
+    """Raise UserError where factors leave not one step to train."""
+    factor = load_recipe(study, run.pair, run.recipe).schedule_factor
+    if tuning and isinstance(run, DistilledRun) and not run.like:
+        factor *= tuning.schedule_factor
+    if round(side.training.steps * factor) < 1:
+        where = paths.params(study, run.pair, run.recipe)
+        raise UserError(f"{where}: schedule_factor: {factor:g} of {side.training.steps} steps is not one step")
+
+
+def _notes(plan: Study) -> list[str]:
+    """Slices that no run reads, and a `dvc.yaml` of another plan."""
+    read = {paths.params(plan.study, name) for name in ("study", "data", "tuning")}
+    for pair in plan.pairs:
+        recipes = [run.recipe for run in [*plan.plain, *plan.distilled] if run.pair == pair.pair]
+        read |= {paths.params(plan.study, pair.pair, name) for name in (paths.TEACHER, paths.STUDENT, *recipes)}
+    own = Path(paths.PARAMS, plan.study).rglob("*.yaml")
+    unread = [file for file in sorted(own) if file not in read and file != pipeline_file(plan.study)]
+    notes = [f"{file}: study.yaml lists no such recipe, so nothing reads it" for file in unread]
+    return notes + [note for note in [outdated(plan.study)] if note]

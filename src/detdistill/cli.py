@@ -16,7 +16,9 @@ import typer
 
 from detdistill.core.errors import UserError
 
-TRAINING = ("teacher", "start", "student", "distill")
+TRAINING = ("teacher", "student", "distill")
+TREE = "DETDISTILL_TREE"
+"""Says whose code a command was started again for."""
 app = typer.Typer(
     help="Knowledge distillation for object detectors, level by level, from data to PDF.",
     no_args_is_help=True,
@@ -51,19 +53,19 @@ def teacher(pair: PairName, study: StudyName = "digits") -> None:
 
 
 @app.command()
-def start(pair: PairName, study: StudyName = "digits") -> None:
-    """Train the weights that every student of a pair starts from."""
-    from detdistill.train.step import train_start
-
-    train_start(study, pair)
-
-
-@app.command()
 def student(pair: PairName, recipe: RecipeName, seed: Seed, study: StudyName = "digits") -> None:
-    """Train a student that no teacher helps: `plain` or `plain_long`."""
+    """Train a student that no teacher helps, on the schedule of its slice."""
     from detdistill.train.step import train_student
 
     train_student(study, pair, recipe, seed)
+
+
+@app.command()
+def tune(pair: PairName, recipe: RecipeName, study: StudyName = "digits") -> None:
+    """Find the weight of a recipe by the study's tuning budget, on the validation split."""
+    from detdistill.tune import tune
+
+    tune(study, pair, recipe)
 
 
 @app.command()
@@ -83,11 +85,22 @@ def evaluate(pair: PairName, recipe: RecipeName, seed: Seed, study: StudyName = 
 
 
 @app.command()
+def latency(pair: PairName, study: StudyName = "digits") -> None:
+    """Measure what an image takes by the teacher and by a student of a pair; nothing else should run meanwhile."""
+    from detdistill.evaluate.latency_step import measure_latency
+
+    measure_latency(study, pair)
+
+
+@app.command()
 def summarize(study: StudyName = "digits") -> None:
     """Statistics over all runs of the study."""
-    from detdistill.report.summarize import summarize
+    from detdistill.analysis.summarize import summarize
+    from detdistill.pipeline import outdated
 
     summarize(study)
+    if told := outdated(study):  # then `dvc repro` has not run all of it
+        typer.echo(f"note: {told}")
 
 
 @app.command()
@@ -96,6 +109,36 @@ def report(study: StudyName = "digits") -> None:
     from detdistill.report.step import report
 
     report(study)
+
+
+@app.command()
+def compare(
+    report: Annotated[str, typer.Argument(metavar="REPORT", help="A study, its folder of reports or a summary.json.")],
+    other: Annotated[
+        str | None, typer.Argument(metavar="[REPORT]", help="The same; default: that study's in the last Git commit.")
+    ] = None,
+) -> None:
+    """Did I reproduce it? Hold a study's figures against another run of it: the committed one, or a second report.
+
+    One line a recipe says whether AP50 and AP agree within the spread that the seeds predict, and a last line whether
+    all do. Exit code 0: reproduced, 1: not, 2: the two are not the same study, since their parameters differ.
+    """
+    from detdistill.analysis import compare
+
+    ours = compare.read(report)
+    lines = compare.compare(ours, compare.read(other) if other else compare.committed(ours["study"]))
+    for line in lines:
+        typer.echo(str(line))
+    typer.echo(compare.verdict(lines))
+    raise typer.Exit(0 if all(line.agrees for line in lines) else 1)
+
+
+@app.command()
+def pipeline(study: StudyName = "digits") -> None:
+    """Write the study's DAG for DVC, `dvc.yaml`."""
+    from detdistill.pipeline import write
+
+    typer.echo(f"wrote {write(study)}")
 
 
 @app.command()
@@ -114,16 +157,33 @@ def check(study: StudyName = "digits") -> None:
     """Validate every parameter slice of the study: detectors, recipes and methods, without training anything."""
     from detdistill.check import check
 
-    check(study)
+    for note in check(study):
+        typer.echo(f"note: {note}")
 
 
 @app.command()
-def methods() -> None:
-    """List the methods by level, with the paper each comes from."""
-    from detdistill.distill import files, summary
+def methods(
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    example: Annotated[
+        str | None, typer.Option(help="A params slice of that method, with its published weights.")
+    ] = None,
+) -> None:
+    """The catalogue of methods: level, detectors that it fits, parameters added, what it is held to, published gain."""
+    from rich.console import Console
+    from rich.table import Table
 
-    for name, file in files().items():
-        typer.echo(f"{file.parent!s:<14} {name:<10} {summary(name)}")
+    from detdistill import catalogue
+
+    if example:
+        typer.echo(catalogue.example(example))
+    elif as_json:
+        typer.echo(catalogue.as_json())
+    else:
+        head, *rows = catalogue.rows()
+        table = Table(*head, box=None)
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
 
 
 @study_app.command("new")
@@ -155,11 +215,28 @@ def main() -> None:
     """Entry point: a UserError is one line and exit code 2."""
     atexit.register(gc.freeze)  # else the interpreter's last collection walks all of PyTorch, a second a process
     try:
+        _own_tree()
         _spread(os.environ.pop("DETDISTILL_PROCESSES", "1"))
         app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _own_tree() -> None:
+    """Run the code of the project that the command stands in instead, where that is another copy than this one.
+
+    A clone that shares an environment, or the copy in which `dvc exp run --queue` works, must not get the code that
+    happens to be installed.
+    """
+    own, running = Path("src/detdistill").resolve(), Path(__file__).resolve().parent
+    if own == running or not (own / "cli.py").is_file():
+        return
+    if os.environ.get(TREE) == str(own):
+        raise UserError(f"{own}: the code of this project is not what runs, that of {running} is; check PYTHONPATH")
+    paths = [str(own.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {TREE: str(own), "PYTHONPATH": os.pathsep.join(paths)}
+    os.execve(sys.executable, [sys.executable, "-m", "detdistill", *sys.argv[1:]], environment)
 
 
 def _spread(processes: str) -> None:

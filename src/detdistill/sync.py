@@ -9,12 +9,10 @@ import csv
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Literal
 
-from detdistill.core import paths
 from detdistill.core.errors import UserError
-from detdistill.core.params import load_study
+from detdistill.pipeline import outdated, pipeline_file
 
 Driver = Literal["snakemake", "dvc"]
 
@@ -29,7 +27,7 @@ def sync(study: str, target: Driver | None = None) -> None:
         UserError: the other driver has not finished the study, or the results were not made from the present inputs.
             Nothing is changed then.
     """
-    load_study(study)
+    _check_pipeline(study)
     if target == "snakemake":
         _require("dvc", study, _pending_in_dvc(study))
         _tell_snakemake(study)
@@ -66,7 +64,7 @@ def _tell_dvc(study: str) -> None:
             f"study {study!r}: the results of {stale[0]} are still those of other inputs, as DVC recorded them; "
             f"{_count(stale, 'step')} to run again"
         )
-    _run("dvc", "commit", "--force", "--quiet", str(_pipeline(study)))
+    _run("dvc", "commit", "--force", "--quiet", str(pipeline_file(study)))
     print(f"study {study!r}: DVC now knows what Snakemake finished")
 
 
@@ -91,7 +89,9 @@ def _pending_in_dvc(study: str) -> list[str]:
 
 def _dvc_status(study: str) -> dict[str, list[dict[str, object] | str]]:
     """Stage -> what changed since DVC recorded it; a stage without changes is left out."""
-    found: dict[str, list[dict[str, object] | str]] = json.loads(_run("dvc", "status", "--json", str(_pipeline(study))))
+    found: dict[str, list[dict[str, object] | str]] = json.loads(
+        _run("dvc", "status", "--json", str(pipeline_file(study)))
+    )
     return {name.rpartition(":")[2]: changes for name, changes in found.items()}
 
 
@@ -104,20 +104,12 @@ def _is_stale(step: str, changes: list[dict[str, object] | str]) -> bool:
     return step not in _REPEATABLE and "changed deps" in kinds and "changed outs" not in kinds
 
 
-def _pipeline(study: str) -> Path:
-    """The study's `dvc.yaml`. Raises UserError when there is none."""
-    own = paths.PARAMS / study / "dvc.yaml"
-    if study == _default_study():
-        return Path("dvc.yaml")
-    if not own.is_file():
-        raise UserError(f"{own}: no such file; `make {own}` makes it")
-    return own
-
-
-def _default_study() -> str:
-    """The study of the root `dvc.yaml`."""
-    text = Path("dvc.yaml").read_text()
-    return text.partition("vars: [params/")[2].partition("/")[0]
+def _check_pipeline(study: str) -> None:
+    """Raise UserError when the study has no `dvc.yaml`, or one of another plan."""
+    if not pipeline_file(study).is_file():
+        raise UserError(f"{pipeline_file(study)}: no such file; `detdistill pipeline --study {study}` makes it")
+    if told := outdated(study):
+        raise UserError(told)
 
 
 def _run(module: str, *arguments: str) -> str:

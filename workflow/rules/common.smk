@@ -1,22 +1,40 @@
 """What the rules share: which runs the study has, and which source modules each step imports."""
 
+import sys
 from pathlib import Path
 
-PAIRS = [pair["pair"] for pair in config["pairs"]]
-LISTED = {pair["pair"]: pair for pair in config["pairs"]}
-TAUGHT = {(run["pair"], run["recipe"]): run for run in config["distilled"] + config["across"]}
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, "src")  # the package of this very tree, whichever is installed
+
+from detdistill.core.errors import UserError
+from detdistill.core.params import load_tuning
+from detdistill.pipeline import FIGURES, method_sources
+from detdistill.plan import load_plan
+
+try:
+    # Names that are no plain names end here, before any of them is part of a command.
+    PLAN = load_plan(STUDY)
+    TUNED = load_tuning(STUDY) is not None
+    METHODS = {
+        (run.pair, run.recipe): [file.as_posix() for file in method_sources(STUDY, run)] for run in PLAN.distilled
+    }
+except UserError as error:
+    raise WorkflowError(str(error))
+
+PAIRS = [pair.pair for pair in PLAN.pairs]
+TAUGHT = {(run.pair, run.recipe): run for run in PLAN.distilled}
 RUNS = [
     *[(pair, "teacher", 0) for pair in PAIRS],
-    *[(run["pair"], run["recipe"], seed) for run in config["plain"] for seed in config["seeds"]],
-    *[(run["pair"], run["recipe"], seed) for run in TAUGHT.values() for seed in config["seeds"]],
+    *[(run.pair, run.recipe, seed) for run in [*PLAN.plain, *PLAN.distilled] for seed in PLAN.seeds],
 ]
 
 # For `--sdm conda`: Detectron2 comes from conda-forge; the other engines are in the environment that Snakemake runs in.
-DETECTRON2 = any(pair["engine"] == "detectron2" for pair in config["pairs"])
+DETECTRON2 = any(pair.engine == "detectron2" for pair in PLAN.pairs)
 ENVIRONMENT = "../envs/detectron2.yaml" if DETECTRON2 else None
 
 TRAINED = ["model.safetensors", "curve.csv", "learning.json", "timing.json"]
-EVALUATED = ["headline.json", "metrics.json", "detections.json", "latency.json"]
+EVALUATED = ["headline.json", "metrics.json", "predictions.safetensors", "evaluation.json"]
 
 
 def any_of(names):
@@ -27,7 +45,7 @@ def any_of(names):
 wildcard_constraints:
     study=STUDY,
     pair=any_of(PAIRS),
-    plain=any_of(run["recipe"] for run in config["plain"]),
+    plain=any_of(run.recipe for run in PLAN.plain),
     distilled=any_of(recipe for _, recipe in TAUGHT),
     seed=r"\d+",
 
@@ -45,31 +63,36 @@ def everything(path):
 
 
 # A step depends on every module that it imports, and on theirs; tests/test_drivers.py walks the imports to check.
-CORE = everything("src/detdistill/core")
-READING = CORE + everything("src/detdistill/dataset")
+READING = everything("src/detdistill/core") + everything("src/detdistill/dataset")
 DETECTING = READING + everything("src/detdistill/detectors")
 EVALUATING = DETECTING + everything("src/detdistill/evaluate")
+JUDGING = [
+    *READING,
+    *source("detectors", "__init__", "base"),
+    *source("evaluate", "predictions"),
+    *everything("src/detdistill/analysis"),
+]
 TRAINING = [
     *DETECTING,
     *everything("src/detdistill/train"),
-    *source("distill", "__init__", "base"),
+    *source("distill", "__init__", "answers", "base"),
     *source("evaluate", "coco", "predict"),
 ]
 
 
 def engine(wildcards):
     """The source of the engine that owns this pair's detectors."""
-    return everything(Path("src/detdistill/engines", LISTED[wildcards.pair]["engine"]))
+    return everything(Path("src/detdistill/engines", PLAN.pair(wildcards.pair).engine))
 
 
 def teacher_from(wildcards):
     """What the teacher begins with: the data alone, or the weights of another pair."""
-    return LISTED[wildcards.pair]["teacher_from"]
+    return PLAN.pair(wildcards.pair).teacher_from
 
 
 def student_from(wildcards):
-    """The same of the weights that every student starts from."""
-    return LISTED[wildcards.pair]["student_from"]
+    """The same of the pair's students."""
+    return PLAN.pair(wildcards.pair).student_from
 
 
 def taught(wildcards):
@@ -77,20 +100,24 @@ def taught(wildcards):
     return TAUGHT[wildcards.pair, wildcards.distilled]
 
 
-def engines(wildcards):
-    """The source of the engines of student and teacher: the pair's, or across pairs all of them."""
-    return everything("src/detdistill/engines") if "teacher" in taught(wildcards) else engine(wildcards)
+def teaching(wildcards):
+    """The teacher of a distilled run, its own pair's or another one's: parameters, weights, and its engine's source."""
+    pair = PLAN.pair(taught(wildcards).teaching)
+    files = [f"params/{STUDY}/{pair.pair}/teacher.yaml", f"runs/{STUDY}/{pair.pair}/teacher/0/model.safetensors"]
+    return files + everything(Path("src/detdistill/engines", pair.engine))
 
 
 def methods(wildcards):
-    """The source of the recipe's methods: `code` of study.yaml, a module or a folder of them."""
-    return everything(f"src/detdistill/distill/{taught(wildcards)['code']}")
+    """The source of the recipe's methods."""
+    return METHODS[wildcards.pair, wildcards.distilled]
 
 
-def teacher(wildcards):
-    """The teacher of a distilled run, its own pair's or another one's: parameters and weights."""
-    pair = taught(wildcards).get("teacher", wildcards.pair)
-    return [f"params/{STUDY}/{pair}/teacher.yaml", f"runs/{STUDY}/{pair}/teacher/0/model.safetensors"]
+def weights(wildcards):
+    """Where a distilled run takes its methods and their weights from, beside its own slice."""
+    run = taught(wildcards)
+    slices = [f"params/{STUDY}/{run.pair}/{run.like}.yaml"] if run.like else []
+    tuned = [f"params/{STUDY}/tuning.yaml", f"runs/{STUDY}/{run.pair}/{run.source}/tuning/tuning.json"]
+    return slices + (tuned if TUNED else [])
 
 
 def side(wildcards):
@@ -99,17 +126,27 @@ def side(wildcards):
     return f"params/{wildcards.study}/{wildcards.pair}/{name}.yaml"
 
 
+def timed_student(wildcards):
+    """The plain student whose latency stands for its architecture."""
+    plain = next(run.recipe for run in PLAN.plain if run.pair == wildcards.pair)
+    return f"runs/{STUDY}/{wildcards.pair}/{plain}/{PLAN.seeds[0]}/model.safetensors"
+
+
 def results(pairs):
     """Every output of every run of these pairs."""
-    starts = [f"runs/{STUDY}/{pair}/start/0/{name}" for pair in pairs for name in TRAINED]
-    return starts + [
-        f"runs/{STUDY}/{pair}/{recipe}/{seed}/{name}"
-        for pair, recipe, seed in RUNS
-        if pair in pairs
-        for name in TRAINED + EVALUATED
+    tuned = [run for run in PLAN.distilled if TUNED and not run.like and run.pair in pairs]
+    return [
+        *[f"runs/{STUDY}/{pair}/latency.json" for pair in pairs],
+        *[f"runs/{STUDY}/{run.pair}/{run.recipe}/tuning/{name}.json" for run in tuned for name in ("tuning", "timing")],
+        *[
+            f"runs/{STUDY}/{pair}/{recipe}/{seed}/{name}"
+            for pair, recipe, seed in RUNS
+            if pair in pairs
+            for name in TRAINED + EVALUATED
+        ],
     ]
 
 
 def half(transformer):
     """The pairs of one half of the taxonomy."""
-    return [pair for pair in PAIRS if (LISTED[pair]["engine"] == "transformers") == transformer]
+    return [pair.pair for pair in PLAN.pairs if (pair.engine == "transformers") == transformer]

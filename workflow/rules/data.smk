@@ -19,4 +19,4 @@ rule data:
     message:
         "Make the images of {wildcards.study}, their annotations and the manifest"
     shell:
-        "detdistill data --study {wildcards.study} > {log} 2>&1"
+        "detdistill data --study {wildcards.study:q} > {log:q} 2>&1"

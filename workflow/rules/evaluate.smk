@@ -21,4 +21,29 @@ rule evaluate:
     message:
         "Evaluate {wildcards.recipe} of {wildcards.pair}, seed {wildcards.seed}"
     shell:
-        "detdistill evaluate {wildcards.pair} {wildcards.recipe} {wildcards.seed} --study {wildcards.study} > {log} 2>&1"
+        "detdistill evaluate {wildcards.pair:q} {wildcards.recipe:q} {wildcards.seed:q} --study {wildcards.study:q} > {log:q} 2>&1"
+
+
+rule latency:
+    input:
+        "data/{study}/manifest.json",
+        "params/{study}/{pair}/teacher.yaml",
+        "params/{study}/{pair}/student.yaml",
+        "runs/{study}/{pair}/teacher/0/model.safetensors",
+        timed_student,
+        EVALUATING,
+        engine,
+    output:
+        "runs/{study}/{pair}/latency.json",
+    log:
+        "logs/{study}/{pair}/latency.log",
+    conda:
+        ENVIRONMENT
+    # All of them, so that nothing else runs beside it; it uses one.
+    threads: workflow.cores or 1
+    resources:
+        mem_mb=2000,
+    message:
+        "Measure how long teacher and student of {wildcards.pair} take for an image"
+    shell:
+        "detdistill latency {wildcards.pair:q} --study {wildcards.study:q} > {log:q} 2>&1"

@@ -4,11 +4,12 @@
 rule summarize:
     input:
         results(PAIRS),
+        "data/{study}/manifest.json",
+        "data/{study}/test.json",
         "params/{study}/study.yaml",
-        CORE,
-        source("report", "results", "statistics", "summarize", "summary", "taxonomy"),
+        JUDGING,
     output:
-        multiext("reports/{study}/", "summary.json", "timing.json"),
+        multiext("reports/{study}/", "summary.json", "cost.json", "timing.json"),
     log:
         "logs/{study}/summarize.log",
     threads: 1
@@ -17,24 +18,23 @@ rule summarize:
     message:
         "Statistics over all runs of {wildcards.study}"
     shell:
-        "detdistill summarize --study {wildcards.study} > {log} 2>&1"
+        "detdistill summarize --study {wildcards.study:q} > {log:q} 2>&1"
 
 
 rule report:
     input:
         results(PAIRS),
-        "reports/{study}/summary.json",
-        "reports/{study}/timing.json",
+        multiext("reports/{study}/", "summary.json", "cost.json", "timing.json"),
         "data/{study}/manifest.json",
         "data/{study}/val.json",
         "data/{study}/timing.json",
         "params/{study}/study.yaml",
-        READING,
+        JUDGING,
         everything("src/detdistill/distill"),
         everything("src/detdistill/report"),
     output:
         "reports/{study}.pdf",
-        multiext("reports/{study}/", "taxonomy.svg", "gains.svg", "curves.svg", "cost.svg", "detections.svg", "dag.svg"),
+        multiext("reports/{study}/", *[f"{name}.svg" for name in FIGURES]),
     log:
         "logs/{study}/report.log",
     threads: 1
@@ -43,4 +43,4 @@ rule report:
     message:
         "Draw the figures and print the report of {wildcards.study}"
     shell:
-        "detdistill report --study {wildcards.study} > {log} 2>&1"
+        "detdistill report --study {wildcards.study:q} > {log:q} 2>&1"

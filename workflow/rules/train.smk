@@ -1,7 +1,7 @@
 """Every run is one model trained by one process of one thread, so that as many train at once as there are cores.
 
-Priorities start the longest remaining path first: what students start from and teachers, for whom all others wait,
-then distilled students, then plain ones. Short evaluations fill the end.
+Priorities start the longest remaining path first: teachers, for whom all others wait, then tuning, then distilled
+students, then plain ones. Short evaluations fill the end.
 """
 
 
@@ -16,7 +16,7 @@ rule teacher:
         multiext("runs/{study}/{pair}/teacher/0/", *TRAINED),
     log:
         "logs/{study}/{pair}/teacher/0/train.log",
-    priority: 4
+    priority: 5
     conda:
         ENVIRONMENT
     threads: 1
@@ -25,37 +25,13 @@ rule teacher:
     message:
         "Train the teacher of {wildcards.pair}"
     shell:
-        "detdistill teacher {wildcards.pair} --study {wildcards.study} > {log} 2>&1"
-
-
-rule start:
-    input:
-        "data/{study}/manifest.json",
-        student_from,
-        "params/{study}/{pair}/student.yaml",
-        "params/{study}/{pair}/start.yaml",
-        TRAINING,
-        engine,
-    output:
-        multiext("runs/{study}/{pair}/start/0/", *TRAINED),
-    log:
-        "logs/{study}/{pair}/start/0/train.log",
-    priority: 5
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        mem_mb=2000,
-    message:
-        "Train the weights that every student of {wildcards.pair} starts from"
-    shell:
-        "detdistill start {wildcards.pair} --study {wildcards.study} > {log} 2>&1"
+        "detdistill teacher {wildcards.pair:q} --study {wildcards.study:q} > {log:q} 2>&1"
 
 
 rule student:
     input:
         "data/{study}/manifest.json",
-        "runs/{study}/{pair}/start/0/model.safetensors",
+        student_from,
         "params/{study}/{pair}/student.yaml",
         "params/{study}/{pair}/{plain}.yaml",
         TRAINING,
@@ -73,18 +49,47 @@ rule student:
     message:
         "Train a student of {wildcards.pair} without a teacher: {wildcards.plain}, seed {wildcards.seed}"
     shell:
-        "detdistill student {wildcards.pair} {wildcards.plain} {wildcards.seed} --study {wildcards.study} > {log} 2>&1"
+        "detdistill student {wildcards.pair:q} {wildcards.plain:q} {wildcards.seed:q} --study {wildcards.study:q} > {log:q} 2>&1"
+
+
+rule tune:
+    input:
+        "data/{study}/manifest.json",
+        student_from,
+        teaching,
+        "params/{study}/tuning.yaml",
+        "params/{study}/{pair}/student.yaml",
+        "params/{study}/{pair}/{distilled}.yaml",
+        TRAINING,
+        "src/detdistill/tune.py",
+        engine,
+        methods,
+    output:
+        multiext("runs/{study}/{pair}/{distilled}/tuning/", "tuning.json", "timing.json"),
+    log:
+        "logs/{study}/{pair}/{distilled}/tuning.log",
+    priority: 4
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+    message:
+        "Find the weight of {wildcards.distilled} for {wildcards.pair}, on the validation split"
+    shell:
+        "detdistill tune {wildcards.pair:q} {wildcards.distilled:q} --study {wildcards.study:q} > {log:q} 2>&1"
 
 
 rule distill:
     input:
         "data/{study}/manifest.json",
-        "runs/{study}/{pair}/start/0/model.safetensors",
-        teacher,
+        student_from,
+        teaching,
+        weights,
         "params/{study}/{pair}/student.yaml",
         "params/{study}/{pair}/{distilled}.yaml",
         TRAINING,
-        engines,
+        engine,
         methods,
     output:
         multiext("runs/{study}/{pair}/{distilled}/{seed}/", *TRAINED),
@@ -99,4 +104,4 @@ rule distill:
     message:
         "Distil a student of {wildcards.pair}: {wildcards.distilled}, seed {wildcards.seed}"
     shell:
-        "detdistill distill {wildcards.pair} {wildcards.distilled} {wildcards.seed} --study {wildcards.study} > {log} 2>&1"
+        "detdistill distill {wildcards.pair:q} {wildcards.distilled:q} {wildcards.seed:q} --study {wildcards.study:q} > {log:q} 2>&1"

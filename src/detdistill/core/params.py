@@ -5,15 +5,18 @@ One slice is one file, because a file is the unit that Snakemake and DVC watch.
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from detdistill.core import paths
 from detdistill.core.errors import UserError, near
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
+NAME = "[A-Za-z0-9][A-Za-z0-9_]{0,63}"
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+"""Of what becomes part of a path and of a command."""
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Slice(BaseModel):
@@ -25,67 +28,56 @@ class Slice(BaseModel):
 SliceT = TypeVar("SliceT", bound=BaseModel)
 
 
-class Trained(Slice):
-    """What every line of a study names: the pair, and the engine that owns its detectors."""
+class Pair(Slice):
+    """A teacher and a student of one family, the engine that owns them, and what the two begin with.
+
+    `teacher_from` and `student_from` are files. The manifest of the data means that training begins from nothing. A
+    model of another pair, its teacher's or a plain student's, means that backbone and neck begin with its weights.
+    """
 
     pair: Name
     engine: Name
-
-
-class Pair(Trained):
-    """A teacher and a student of one family, and what the two begin with.
-
-    `teacher_from` and `student_from` are files. The manifest of the data means that training begins from nothing. The
-    teacher or the start of another pair means that backbone and neck begin with its weights.
-    """
-
     teacher_from: str
     student_from: str
 
 
-class PlainRun(Trained):
-    """A student that no teacher helps: the same-recipe baseline, or the longer schedule."""
+class PlainRun(Slice):
+    """A student of that pair that no teacher helps, on the schedule that its slice says."""
 
+    pair: Name
     recipe: Name
 
 
 class DistilledRun(PlainRun):
-    """A recipe of methods; `code` is where they are defined, below `src/detdistill/distill`."""
+    """A recipe of methods.
 
-    code: str
+    `teacher` is the pair whose teacher it learns from, by default its own. `like` names a recipe of the same pair and
+    teacher whose methods and tuned weights it takes, on another schedule.
+    """
 
-    @property
-    def teaching(self) -> Trained:
-        """The pair whose teacher it learns from, and that pair's engine."""
-        return self
-
-
-class AcrossRun(DistilledRun):
-    """A recipe whose teacher is another pair's, of whatever family and engine."""
-
-    teacher: Name
-    teacher_engine: Name
+    teacher: Name | None = None
+    like: Name | None = None
 
     @property
-    def teaching(self) -> Trained:
-        return Trained(pair=self.teacher, engine=self.teacher_engine)
+    def teaching(self) -> str:
+        """The pair whose teacher it learns from."""
+        return self.teacher or self.pair
+
+    @property
+    def source(self) -> str:
+        """The recipe whose slice says its methods and whose tuning their weights."""
+        return self.like or self.recipe
 
 
 class Study(Slice):
     """`study.yaml`: the runs that make up a study."""
 
     study: Name
-    title: str
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    title: Annotated[str, Field(max_length=200)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     pairs: Annotated[list[Pair], Field(min_length=1)]
     plain: list[PlainRun]
     distilled: list[DistilledRun]
-    across: list[AcrossRun]
-
-    @property
-    def taught(self) -> list[DistilledRun]:
-        """Every run that a teacher helps."""
-        return [*self.distilled, *self.across]
 
     def pair(self, name: str) -> Pair:
         """The pair of that name. Raises UserError with the near name."""
@@ -98,7 +90,7 @@ class Study(Slice):
     def recipe(self, pair: str, name: str) -> PlainRun | DistilledRun:
         """The listed recipe of that pair. Raises UserError with the near name."""
         self.pair(pair)
-        listed = [run for run in [*self.plain, *self.taught] if run.pair == pair]
+        listed = [run for run in [*self.plain, *self.distilled] if run.pair == pair]
         for run in listed:
             if run.recipe == name:
                 return run
@@ -114,30 +106,41 @@ class Training(Slice):
     Warm-up and gradient clipping are on by default: small detectors trained from nothing diverge without them.
     """
 
-    steps: Annotated[int, Field(gt=0)]
-    batch: Annotated[int, Field(gt=0)]
+    steps: Annotated[int, Field(gt=0, le=100_000_000)]
+    batch: Annotated[int, Field(gt=0, le=65_536)]
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: Annotated[float, Field(gt=0)]
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     trunk_lr: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The rate of backbone and neck, as a share of `lr`: below 1 where they begin trained and the rest does not."""
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     schedule: Literal["onecycle", "multistep"] = "onecycle"
     milestones: list[Annotated[float, Field(gt=0, lt=1)]] = [0.67, 0.89]
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 5.0
     """The largest norm of all gradients together; null leaves them as they are."""
-    accumulate: Annotated[int, Field(gt=0)] = 1
+    accumulate: Annotated[int, Field(gt=0, le=65_536)] = 1
     precision: Literal["no", "fp16", "bf16"] = "no"
-    threads: Annotated[int, Field(gt=0)] = 1
-    workers: Annotated[int, Field(ge=0)] = 0
+    ask_teacher: Literal["each_step", "once"] = "each_step"
+    """Of a student: whether the teacher looks at a batch at each step, or once at every image, its answers kept on the
+    disk; once needs images of one size and no augmentation. The last bits of a result may depend on it."""
+    threads: Annotated[int, Field(gt=0, le=1024)] = 1
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
     cache_images: bool = True
     """Keep decoded images in memory; for data that do not fit, false reads each one when it is needed."""
     log_every: Annotated[int, Field(gt=0)] = 20
-    evaluations: Annotated[int, Field(gt=0)] = 4
+    evaluations: Annotated[int, Field(gt=0, le=1000)] = 4
     """How often a run is validated, evenly over its steps and at the end."""
     evaluate_images: Annotated[int, Field(gt=0)] = 200
     checkpoint_every: Annotated[int, Field(gt=0)] = 200
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate {self.accumulate} does not divide batch {self.batch}")
+        if self.milestones != sorted(set(self.milestones)):
+            raise ValueError("milestones must rise")
+        return self
 
 
 class Side(Slice):
@@ -150,11 +153,26 @@ class Side(Slice):
 class Recipe(Slice):
     """`RECIPE.yaml` of a pair: the methods with their weights, and a factor on the student's number of steps.
 
-    `start.yaml` is one without methods: how long the weights are trained that every student starts from.
+    Where the study tunes, weights count in relation to one another: tuning scales each method as a whole.
     """
 
-    schedule_factor: Annotated[float, Field(gt=0)] = 1.0
+    schedule_factor: Annotated[float, Field(ge=0.001, le=1000)] = 1.0
     methods: dict[str, dict[str, Any]] = {}
+
+
+class Tuning(Slice):
+    """`tuning.yaml` of a study: the budget that every recipe gets to find its weight, on the validation split.
+
+    A method's unit is the weight at which its gradient on the student has `share` of the native gradient's norm. Tried
+    are `factors` of it, and one more where the best one is the least or the largest.
+    """
+
+    seed: Seed
+    """Held out: no run of the study may have it."""
+    share: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.3
+    factors: Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=2)] = [0.25, 1, 4, 16]
+    schedule_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of the student's steps."""
 
 
 def parse(schema: type[SliceT], values: Any, where: str) -> SliceT:
@@ -191,17 +209,36 @@ def _keys_at(schema: type[BaseModel], location: tuple[str | int, ...]) -> list[s
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file. Raises UserError when it is missing or is not YAML."""
+    """The content of a YAML file. Raises UserError when it is missing, is not YAML or says a key twice."""
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.load(path.read_text(), _UniqueKeys)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not YAML that a study needs: nested too deep") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML forbids equal keys in a mapping; PyYAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def load_study(study: str) -> Study:
     """`params/STUDY/study.yaml`. Raises UserError, with the near name for an unknown study."""
+    if not re.fullmatch(NAME, study):
+        raise UserError(f"{study!r} cannot name a study: letters, digits and underscores are allowed")
     path = paths.params(study, "study")
     if not path.exists():
         known = sorted(file.parent.name for file in paths.PARAMS.glob("*/study.yaml"))
@@ -216,6 +253,12 @@ def load_side(study: str, pair: str, side: Literal["teacher", "student"]) -> Sid
     """`params/STUDY/PAIR/teacher.yaml` or `student.yaml`."""
     path = paths.params(study, pair, side)
     return parse(Side, read_yaml(path), str(path))
+
+
+def load_tuning(study: str) -> Tuning | None:
+    """`params/STUDY/tuning.yaml`, or None: then the weights are those of the recipes' slices."""
+    path = paths.params(study, "tuning")
+    return parse(Tuning, read_yaml(path), str(path)) if path.exists() else None
 
 
 def load_recipe(study: str, pair: str, recipe: str) -> Recipe:

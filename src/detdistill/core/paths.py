@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+DEFAULT_STUDY = "digits"
+"""The one whose `dvc.yaml` is at the root."""
 TEACHER = "teacher"
-START = "start"
 ONCE = 0
-"""The seed of what a pair trains once: its teacher, and the weights that its students start from."""
+"""The seed of what a pair trains once: its teacher."""
+STUDENT = "student"
 PLAIN = "plain"
-PLAIN_LONG = "plain_long"
+TUNING = "tuning"
 
 PARAMS = Path("params")
 RAW = Path("raw")
@@ -35,9 +37,14 @@ def teacher(study: str, pair: str) -> Path:
     return run(study, pair, TEACHER, ONCE, "model.safetensors")
 
 
-def start(study: str, pair: str) -> Path:
-    """The weights that every student of a pair starts from."""
-    return run(study, pair, START, ONCE, "model.safetensors")
+def latency(study: str, pair: str) -> Path:
+    """How long the two architectures of a pair take for an image, measured alone."""
+    return Path("runs", study, pair, "latency.json")
+
+
+def tuning(study: str, pair: str, recipe: str, name: str) -> Path:
+    """A file of a recipe's tuning, beside its seeds: `tuning.json`, `timing.json`."""
+    return run(study, pair, recipe, TUNING, name)
 
 
 def summary(study: str) -> Path:

@@ -58,11 +58,10 @@ class Measurement:
             return self._end
         return Spent(time.perf_counter() - self._wall, _core_seconds() - self._core, _peak_memory_bytes())
 
-    def record(self, path: Path, earlier: Spent | None = None, **figures: float) -> None:
+    def record(self, path: Path, earlier: Spent | None = None, **figures: Any) -> None:
         """Write `timing.json`.
 
-        `earlier` is what a killed first part of the same step had already cost; `figures` are what training adds:
-        `training_core_seconds` (validation and start-up left out) and `images_per_second`.
+        `earlier` is what a killed first part of the same step had already cost; `figures` are what a step adds.
         """
         total = self.spent() + (earlier or Spent())
         write_json(

@@ -140,6 +140,13 @@ class Detector(nn.Module, ABC):
         `roi_*` taps are evaluated at `roi_boxes`, one (R_i, 4) an image; they are the student's when this is a teacher.
         """
 
+    def observe_rois(self, taps: Taps, wanted: frozenset[str], roi_boxes: Sequence[Tensor]) -> Taps:
+        """Add to `taps`, which hold this detector's `neck`, the wanted `roi_*` at `roi_boxes`, one (R_i, 4) an image.
+
+        What `observe` would find there, without the trunk's forward.
+        """
+        raise UserError(f"{type(self).__name__} cannot run its RoI head on a neck that was kept")
+
     @abstractmethod
     def predict(self, images: Sequence[Tensor]) -> list[Detections]:
         """Final detections an image: `boxes` (n, 4) xyxy pixels, `scores` (n,) descending, `labels` (n,) in 0..K-1."""

@@ -13,15 +13,16 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from detdistill.core.params import Slice
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, le=16_384)]
+"""A size of a detector; a slip of the keyboard must not ask for all the memory there is."""
 
 
 class ResNetFPNParams(Slice):
     """Sizes of backbone and neck, and the images' normalisation. Two detectors that agree here can share weights."""
 
-    widths: Annotated[list[Positive], Field(min_length=1)]
+    widths: Annotated[list[Positive], Field(min_length=1, max_length=6)]
     """Channels of each stage; stage i has stride 4 * 2**i."""
-    blocks: Positive = 1
+    blocks: Annotated[int, Field(gt=0, le=100)] = 1
     """Residual blocks a stage."""
     neck_channels: Positive
     mean: list[float] = [0.485, 0.456, 0.406]

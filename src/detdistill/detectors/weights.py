@@ -32,7 +32,8 @@ def load_weights(detector: Detector, path: Path) -> None:
     """Load a checkpoint that `save_weights` wrote, strictly.
 
     Raises:
-        UserError: missing file, not safetensors, or another architecture (names the first tensor that differs).
+        UserError: missing file, not safetensors, another architecture (names the first tensor that differs), or a
+            parameter that is not finite.
     """
     state, _ = _read(path)
     _load(detector, path, state, "")
@@ -64,6 +65,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
 def _load(detector: Detector, path: Path, found: dict[str, Tensor], prefix: str) -> None:
     """Load `found`, which must be exactly the part of the state whose names begin with `prefix`."""
     own = {name: tensor for name, tensor in detector.model.state_dict().items() if name.startswith(prefix)}
+    parameters = {name for name, _ in detector.model.named_parameters()}
     for name in sorted(own.keys() | found.keys()):
         shapes = [str(tuple(state[name].shape)) if name in state else "none" for state in (found, own)]
         if shapes[0] != shapes[1]:
@@ -71,4 +73,6 @@ def _load(detector: Detector, path: Path, found: dict[str, Tensor], prefix: str)
                 f"{path}: a checkpoint of another architecture: {name} has shape {shapes[0]}, "
                 f"the detector of the params has {shapes[1]}"
             )
+    if bad := [name for name, tensor in found.items() if name in parameters and not torch.isfinite(tensor).all()]:
+        raise UserError(f"{path}: {bad[0]} is not finite; the training that wrote it has diverged")
     detector.model.load_state_dict(detector.model.state_dict() | found)

@@ -62,7 +62,7 @@ def _accumulate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Precision (thresholds, recalls, classes, areas) and recall (thresholds, classes, areas); -1 where undefined.
 
-    Only the first `areas` of COCOeval's ranges: each costs as much as all sizes together.
+    Only the first `areas` of COCOeval's ranges, the first of which is all sizes: each costs about as much.
     """
     with redirect_stdout(io.StringIO()):
         evaluation = COCOeval(_truth(split), _detections(split, predictions), "bbox")

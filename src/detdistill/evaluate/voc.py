@@ -7,11 +7,10 @@ VOC 2007 interpolates at 11 recalls, later years use the area under the monotone
 no pixel is added to a side. Crowd boxes are treated as difficult ones.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from detdistill.dataset.manifest import Split
 from detdistill.detectors.base import Detections
@@ -41,11 +40,17 @@ def voc_metrics(split: Split, predictions: Sequence[Detections]) -> tuple[dict[s
     Returns:
         The figures, and the reason for each one that does not exist and is None.
     """
-    truth = [_arrays(split.targets(index), "boxes", "labels", "difficult", "iscrowd") for index in range(len(split))]
-    detected = [_arrays(prediction, "boxes", "labels", "scores") for prediction in predictions]
+    truth = [
+        (record.boxes.double().numpy(), record.labels.numpy(), (record.difficult | record.iscrowd).numpy())
+        for record in split.records
+    ]
+    detected = [
+        (found["boxes"].double().numpy(), found["labels"].numpy(), found["scores"].double().numpy())
+        for found in predictions
+    ]
     area, eleven_points = [], []
     for label in range(len(split.classes)):
-        truths = [Truths(boxes[of == label], (hard | crowd)[of == label]) for boxes, of, hard, crowd in truth]
+        truths = [Truths(boxes[of == label], ignored[of == label]) for boxes, of, ignored in truth]
         found = [Found(boxes[of == label], scores[of == label]) for boxes, of, scores in detected]
         hits, positives = match(truths, found)
         if positives:
@@ -55,12 +60,6 @@ def voc_metrics(split: Split, predictions: Sequence[Detections]) -> tuple[dict[s
         reason = "no object that is not difficult in the split"
         return {"AP50_area": None, "AP50_11point": None}, {"AP50_area": reason, "AP50_11point": reason}
     return {"AP50_area": float(np.mean(area)), "AP50_11point": float(np.mean(eleven_points))}, {}
-
-
-def _arrays(of_image: Mapping[str, Tensor], *names: str) -> list[np.ndarray]:
-    """The columns of one image, floats in double precision."""
-    columns = [of_image[name].numpy() for name in names]
-    return [column.astype(float) if column.dtype.kind == "f" else column for column in columns]
 
 
 def match(truths: Sequence[Truths], found: Sequence[Found]) -> tuple[np.ndarray, int]:

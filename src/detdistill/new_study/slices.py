@@ -12,8 +12,8 @@ from detdistill.new_study.statistics import BATCH, SMALLEST, Statistics
 STUDY = """\
 study: {study}
 title: {title}
-seeds: [0, 1]
-# What training begins with: the manifest means the data alone; another pair's teacher or start gives backbone and neck.
+seeds: [0, 1, 2]
+# What training begins with: the manifest means the data alone; another pair's model gives backbone and neck.
 pairs:
   - pair: faster_rcnn
     engine: torchvision
@@ -23,20 +23,29 @@ pairs:
     engine: torchvision
     teacher_from: runs/{study}/faster_rcnn/teacher/0/model.safetensors
     student_from: data/{study}/manifest.json
-# Students that no teacher helps: the same-recipe baseline, and the longer schedule with the same core time.
+# Students that no teacher helps. A recipe is compared with the one of its schedule.
 plain:
-  - {{pair: faster_rcnn, engine: torchvision, recipe: plain}}
-  - {{pair: faster_rcnn, engine: torchvision, recipe: plain_long}}
-  - {{pair: retinanet, engine: torchvision, recipe: plain}}
-  - {{pair: retinanet, engine: torchvision, recipe: plain_long}}
-# One recipe a level. `code` is where its methods are written, below src/detdistill/distill.
+  - {{pair: faster_rcnn, recipe: plain}}
+  - {{pair: faster_rcnn, recipe: plain_2x}}
+  - {{pair: retinanet, recipe: plain}}
+  - {{pair: retinanet, recipe: plain_2x}}
+# One recipe a level, and PKD on both pairs. Also `teacher`: another pair, whose teacher it is; `like`: a recipe whose
+# methods it has, on another schedule.
 distilled:
-  - {{pair: faster_rcnn, engine: torchvision, recipe: fitnets, code: cnn/backbone/fitnets.py}}
-  - {{pair: faster_rcnn, engine: torchvision, recipe: pkd, code: cnn/neck/pkd.py}}
-  - {{pair: faster_rcnn, engine: torchvision, recipe: chen, code: cnn/rpn_roi/chen.py}}
-  - {{pair: retinanet, engine: torchvision, recipe: crosskd, code: cnn/head/crosskd.py}}
-# A teacher of another pair: also `teacher`, that pair, and `teacher_engine`.
-across: []
+  - {{pair: faster_rcnn, recipe: fitnets}}
+  - {{pair: faster_rcnn, recipe: pkd}}
+  - {{pair: faster_rcnn, recipe: mimic}}
+  - {{pair: retinanet, recipe: pkd}}
+  - {{pair: retinanet, recipe: crosskd}}
+"""
+
+TUNING = """\
+# What every recipe gets to find its weight, on the validation split: a method's unit is where its gradient on the
+# student has `share` of the native gradient's norm. Without this file, weights are those of the recipes.
+seed: 100               # held out
+share: 0.3
+factors: [0.25, 1.0, 4.0, 16.0]   # of the unit, and one more where the best lies at an end
+schedule_factor: {share}    # of the student's steps
 """
 
 SIDE = """\
@@ -50,11 +59,19 @@ detector:
   anchors: {anchors}
   aspect_ratios: [{aspect}]
 {head}training:
-  steps: {steps}   # {passes:.0f} passes over the {images} training images
+  steps: {steps}   # {passes:.0f} passes over the {images} training images{hint}
   batch: {batch}
-  lr: {lr}
-  evaluations: 4
+{rate}  evaluations: 4
 """
+
+HINT = """
+  # Fewer where the plain student comes near its teacher, and nothing is left to gain; more where it learns nothing."""
+RATE = "  lr: 0.003\n"
+TRUNK_RATE = """\
+  lr: 0.0015       # on a trunk that is trained already ...
+  trunk_lr: 0.3    # ... these learn faster than 0.003 for all of it
+"""
+ONCE = "  ask_teacher: once   # images of one size; what the teacher says of them takes {gib:.1f} GiB of .scratch\n"
 
 # Proposals and samples leave room for the objects of all but one image in twenty.
 RCNN = """\
@@ -65,6 +82,7 @@ RCNN = """\
   roi_positives: 0.5
   roi_size: 5
   roi_samples: 1
+  roi_canonical: {canonical}   # the side of a box of stride 16; 224 is for images of 800 pixels
   hidden: {hidden}
 """
 
@@ -74,16 +92,15 @@ DENSE = """\
 """
 
 RECIPES = {
-    "faster_rcnn/start": "schedule_factor: 4.0   # of the student's steps\n",
     "faster_rcnn/plain": "schedule_factor: 1.0\n",
-    "faster_rcnn/plain_long": "schedule_factor: 2.6   # of the student's steps: about the core time of a recipe\n",
-    "faster_rcnn/fitnets": "methods:\n  fitnets: {weight: 0.5, strides: [4, 8, 16]}\n",
-    "faster_rcnn/pkd": "methods:\n  pkd: {weight: 0.5}\n",
-    "faster_rcnn/chen": "methods:\n  chen: {rpn_classes: 0.5, rpn_boxes: 0.5, roi_classes: 1.0, roi_boxes: 0.5}\n",
-    "retinanet/start": "schedule_factor: 4.0   # of the student's steps\n",
+    "faster_rcnn/plain_2x": "schedule_factor: 2.0\n",
+    "faster_rcnn/fitnets": "methods:\n  fitnets: {weight: 1.0, strides: [4, 8, 16]}\n",
+    "faster_rcnn/pkd": "methods:\n  pkd: {weight: 1.0}\n",
+    "faster_rcnn/mimic": "methods:\n  mimic: {weight: 1.0}\n",
     "retinanet/plain": "schedule_factor: 1.0\n",
-    "retinanet/plain_long": "schedule_factor: 2.8   # of the student's steps: about the core time of a recipe\n",
-    "retinanet/crosskd": "methods:\n  crosskd: {classes: 0.5, boxes: 1.0}\n",
+    "retinanet/plain_2x": "schedule_factor: 2.0\n",
+    "retinanet/pkd": "methods:\n  pkd: {weight: 1.0}\n",
+    "retinanet/crosskd": "methods:\n  crosskd: {classes: 1.0, boxes: 1.0}\n",
 }
 
 
@@ -92,6 +109,7 @@ def slices(study: str, title: str, data: dict[str, Any], found: Statistics) -> d
     files = {
         "study.yaml": STUDY.format(study=study, title=yaml.safe_dump(title, width=1000).removesuffix("...\n").strip()),
         "data.yaml": _data(data, found),
+        "tuning.yaml": TUNING.format(share=1.0 if found.student_steps < 1000 else 0.5),
         **{f"{name}.yaml": content for name, content in RECIPES.items()},
     }
     for family in ("faster_rcnn", "retinanet"):
@@ -114,12 +132,15 @@ def _side(family: str, found: Statistics, teacher: bool) -> str:
     steps = found.teacher_steps if teacher else found.student_steps
     rooms = max(50, 50 * -(-4 * found.crowded // 50))
     head = (
-        RCNN.format(pre=2 * rooms, post=rooms, hidden=128 if teacher else 32)
+        RCNN.format(pre=2 * rooms, post=rooms, canonical=round(224 / 800 * found.size), hidden=128 if teacher else 64)
         if family == "faster_rcnn"
         else DENSE.format(groups=8 if teacher else 4)
     )
-    student = ([8, 8, 8], 8) if family == "faster_rcnn" else ([16, 16, 16], 16)
+    student = ([8, 16, 32], 16) if family == "faster_rcnn" else ([16, 32, 64], 32)
     widths, neck = ([32, 64, 128], 64) if teacher else student
+    rate = TRUNK_RATE if teacher and family == "retinanet" else RATE
+    if not teacher and found.answers_gib is not None:
+        rate += ONCE.format(gib=found.answers_gib)
     return SIDE.format(
         family=family,
         widths=widths,
@@ -132,6 +153,7 @@ def _side(family: str, found: Statistics, teacher: bool) -> str:
         steps=steps,
         passes=steps * BATCH / found.images,
         images=found.images,
+        hint="" if teacher else HINT,
         batch=BATCH,
-        lr=0.003 if teacher else 0.004,
+        rate=rate,
     )

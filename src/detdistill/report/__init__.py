@@ -1,1 +1,1 @@
-"""From the runs of a study to a PDF: statistics, tables, sentences, figures, provenance."""
+"""From summary, cost and runs to a PDF: figures, tables, sentences, provenance."""

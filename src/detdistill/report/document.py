@@ -4,49 +4,59 @@ import datetime
 from dataclasses import asdict
 from typing import Any
 
+from detdistill.analysis.choice import best_recipe
+from detdistill.analysis.cost import Cost
+from detdistill.analysis.matching import IOU
+from detdistill.analysis.summary import Summary, by_level
 from detdistill.core.params import Study
 from detdistill.dataset.manifest import Manifest
-from detdistill.report import limitations, numbers, prose, setup_prose, setup_tables, tables
-from detdistill.report.choice import best_recipe
+from detdistill.report import appendix_tables, limitations, numbers, prose, setup_prose, setup_tables, tables, verdicts
 from detdistill.report.citations import Citations
 from detdistill.report.figures.dag import counts
-from detdistill.report.figures.detections import IOU, SCORE
 from detdistill.report.literature import REVIEW, Literature
 from detdistill.report.names import Names
 from detdistill.report.provenance import UNKNOWN, Provenance
-from detdistill.report.summary import Summary
 from detdistill.report.tables import Table
 
 
 def document(
-    study: Study, summary: Summary, manifest: Manifest, provenance: Provenance, literature: Literature
+    study: Study, summary: Summary, cost: Cost, manifest: Manifest, provenance: Provenance, literature: Literature
 ) -> dict[str, Any]:
     """Sentences, tables and references of the report, all of them strings that are ready to print."""
     names, citations = Names(summary, literature), Citations(literature)
     review = citations.mark(REVIEW).strip()
-    pairs = list(summary["pairs"])
+    pairs = summary["pairs"]
+    tuning = appendix_tables.tuning(summary, cost, names)
     return {
         "study": study.study,
         "title": study.title,
         "seeds": numbers.counted(len(study.seeds), "seed"),
         "date": _date(provenance),
-        "abstract": prose.abstract(summary, names, manifest),
+        "abstract": prose.abstract(summary, cost, names, manifest),
         "review": review,
+        "judged": verdicts.judged(summary),
+        "no_effect": verdicts.NO_EFFECT,
         "setup": setup_prose.setup(study, manifest, names),
-        "findings": [prose.findings(summary["pairs"][pair], pair, names) for pair in pairs],
-        "flatness": [prose.flatness(summary, pair, names) for pair in pairs],
-        "flat_share": numbers.percent(prose.FLAT_SHARE),
+        "findings": [prose.findings(content, pair, names) for pair, content in pairs.items()],
+        "ladder": [told for pair, content in pairs.items() if (told := prose.ladder(content, pair, names))],
+        "equal_cost": prose.equal_cost(summary, cost),
         "limitations": limitations.limitations(summary, names, manifest, provenance),
         "chosen": numbers.listing([_chosen(summary, pair, names) for pair in pairs]),
-        "detections": {"score": f"{SCORE:g}", "iou": f"{IOU:g}"},
+        "iou": f"{IOU:g}",
+        "sizes": numbers.listing([numbers.count(bound) for bound in summary["size_bounds"]]),
+        "recipes": len(by_level(summary)),
         "tables": {
             "splits": asdict(setup_tables.splits(manifest)),
             "detectors": [asdict(table) for table in setup_tables.detectors(study, names)],
             "training": asdict(setup_tables.training(study, names)),
             "methods": asdict(setup_tables.methods(summary, names, literature, citations)),
-            "results": asdict(tables.results(summary, names)),
-            "models": asdict(tables.models(summary, names)),
-            "classes": [asdict(part) for part in tables.classes(summary, names, manifest.classes)],
+            "results": asdict(tables.results(summary, cost, names)),
+            "equal_cost": asdict(tables.equal_cost(summary, cost, names)),
+            "mistakes": asdict(tables.mistakes(summary, names)),
+            "tuning": asdict(tuning) if tuning else None,
+            "seeds": asdict(appendix_tables.seeds(summary, cost, names)),
+            "sensitivity": asdict(appendix_tables.sensitivity(summary, names)),
+            "models": asdict(tables.models(summary, cost, names)),
             "published": asdict(setup_tables.published(summary, literature, citations)),
             "costs": asdict(setup_tables.costs(provenance, names)),
             "origin": asdict(_origin(provenance, counts(study))),

@@ -1,10 +1,10 @@
 """What this study cannot show, stated from its own facts."""
 
+from detdistill.analysis.summary import Summary, by_level
 from detdistill.dataset.manifest import Manifest
-from detdistill.report import numbers, statistics
+from detdistill.report import numbers
 from detdistill.report.names import Names
 from detdistill.report.provenance import Provenance
-from detdistill.report.summary import Summary
 
 
 def limitations(summary: Summary, names: Names, manifest: Manifest, provenance: Provenance) -> list[str]:
@@ -12,11 +12,9 @@ def limitations(summary: Summary, names: Names, manifest: Manifest, provenance: 
     told = [
         _missing(summary, names),
         _seeds(summary),
-        _many(summary),
+        _teachers(summary),
         _scale(summary, manifest, provenance),
         _precision(summary, names),
-        "Each pair has one teacher, and one start that all of its students share: the spread over seeds is that of the "
-        "order of images and of sampling, not of another teacher or other first weights.",
     ]
     return [sentence for sentence in told if sentence]
 
@@ -36,26 +34,26 @@ def _seeds(summary: Summary) -> str:
     n = len(summary["seeds"])
     if n < 2:
         return "One seed shows no spread: every difference may be chance."
-    gains = [row["gain_equal_steps"] for row in summary["levels"]]
     halves = [
-        (gain["high"] - gain["low"]) / 2 for gain in gains if gain["high"] is not None and gain["low"] is not None
+        family["half_width"]
+        for content in summary["pairs"].values()
+        for family in content["families"]
+        if family["half_width"] is not None
     ]
     if not halves:
         return ""
+    low, high = numbers.points(min(halves)), numbers.points(max(halves))
+    wide = f"±{low}" if low == high else f"±{low} to ±{high}"
     return (
-        f"With {n} seeds a 95 % interval reaches {statistics.t_quantile(n):.1f} standard errors to each side, for the "
-        f"gains at equal steps between ±{numbers.points(min(halves))} and ±{numbers.points(max(halves))} points."
+        f"With {n} seeds the simultaneous 95 % intervals reach {wide} points: what stays open is not shown, which "
+        "is no proof that it is absent. They speak of other seeds on the same test images; other images are another "
+        "question, which the bootstrap over images answers."
     )
 
 
-def _many(summary: Summary) -> str:
-    n = sum(row["gain_equal_steps"]["n"] > 1 for row in summary["levels"])
-    if n < 2:
-        return ""
-    chance = n * (1 - statistics.CONFIDENCE)
+def _teachers(summary: Summary) -> str:
     return (
-        f"The {n} intervals are not corrected for their number: if no recipe did anything, about {chance:.1f} of them "
-        "would still exclude zero."
+        "Each pair has one teacher, so the spread over seeds is that of the student's training, not of another teacher."
     )
 
 
@@ -79,14 +77,12 @@ def _scale(summary: Summary, manifest: Manifest, provenance: Provenance) -> str:
 def _precision(summary: Summary, names: Names) -> str:
     """AP50 does not see tighter boxes: say where AP tells another story."""
     other, compared = [], 0
-    for row in summary["levels"]:
-        stats = summary["pairs"][row["pair"]]["recipes"][row["recipe"]]
-        ap50, ap = stats["gain_equal_steps"]["mean"], stats["gain_equal_steps_AP"]["mean"]
-        if ap50 is None or ap is None:
+    for pair, recipe, stats in by_level(summary):
+        if stats["effect"] is None or stats["gain_AP"] is None:
             continue
         compared += 1
-        if ap50 * ap < 0:
-            other.append(f"{names.recipe(row['pair'], row['recipe'])} ({names.pair(row['pair'])})")
+        if stats["effect"]["difference"] * stats["gain_AP"] < 0:
+            other.append(f"{names.recipe(pair, recipe)} ({names.pair(pair)})")
     start = "AP50, the headline, does not reward tighter boxes than an overlap of one half."
     if other:
         return f"{start} Over all thresholds the gain has the other sign for {numbers.listing(other)}."

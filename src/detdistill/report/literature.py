@@ -45,6 +45,14 @@ class Figure:
     note: str | None
     context: bool
 
+    @property
+    def gain(self) -> float | None:
+        """Distilled minus plain student in points, of AP50 where it is known, else of AP."""
+        for _, student, distilled in (self.AP50, self.AP):
+            if student is not None and distilled is not None:
+                return distilled - student
+        return None
+
 
 @dataclass(frozen=True)
 class Literature:
@@ -61,6 +69,13 @@ class Literature:
         """What the paper calls its method; a method without a paper here keeps its own name."""
         paper = self.paper(method)
         return paper.parts.get(method, paper.name) if paper else method
+
+    def gain(self, method: str, family: str) -> float | None:
+        """The published gain of a method in points: in that family if there is a figure of it, in AP50 if known."""
+        paper = self.paper(method)
+        own = [figure for figure in self.figures if paper and figure.reference == paper.key and figure.gain is not None]
+        own.sort(key=lambda figure: not figure.setting.startswith(family))
+        return own[0].gain if own else None
 
     def relevant(self, papers: set[str]) -> list[Figure]:
         """The figures of the given papers, and those that are shown for scale."""

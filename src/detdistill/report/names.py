@@ -2,10 +2,10 @@
 
 from collections import Counter
 
+from detdistill.analysis import taxonomy
+from detdistill.analysis.summary import RecipeStats, Summary, baseline
 from detdistill.core import paths
-from detdistill.report import taxonomy
 from detdistill.report.literature import Literature
-from detdistill.report.summary import Summary
 
 _FAMILIES = {
     "faster_rcnn": "Faster R-CNN",
@@ -18,22 +18,21 @@ _FAMILIES = {
     "dab_detr": "DAB-DETR",
     "rt_detr": "RT-DETR",
 }
-_PLAIN = {paths.TEACHER: "Teacher", paths.PLAIN: "Plain student", paths.PLAIN_LONG: "Plain, longer"}
 
 
 class Names:
-    """The labels of one study. A recipe is called after its methods, and after its teacher if that is another pair's.
-
-    Two recipes of the same label keep their own names.
+    """The labels of one study. A recipe is called after its methods, after its teacher if that is another pair's, and
+    after its schedule if that is longer than the pair's shortest. Two of the same label keep their own names.
     """
 
     def __init__(self, summary: Summary, literature: Literature) -> None:
         self._labels: dict[tuple[str, str], str] = {}
+        self._several = len(summary["pairs"]) > 1
         for pair, content in summary["pairs"].items():
+            first = baseline(content)
+            usual = first["schedule_factor"] if first else 1.0
             by_recipe = {
-                recipe: " + ".join(literature.name(method) for method in taxonomy.by_level(stats["method_levels"]))
-                + (f" from {self.pair(teacher)}" if (teacher := stats["teacher"]) and teacher != pair else "")
-                or recipe
+                recipe: self._label(pair, recipe, stats, literature) + schedule(stats["schedule_factor"], usual)
                 for recipe, stats in content["recipes"].items()
             }
             uses = Counter(by_recipe.values())
@@ -41,9 +40,25 @@ class Names:
                 self._labels[pair, recipe] = f"{label} ({recipe})" if uses[label] > 1 else label
 
     def recipe(self, pair: str, recipe: str) -> str:
-        """`Teacher`, `Plain student`, `PKD`, `PKD + Chen et al.`, `PKD from RetinaNet`"""
-        return _PLAIN.get(recipe) or self._labels[pair, recipe]
+        """`Teacher`, `Plain student`, `Plain student 2×`, `PKD`, `PKD + Chen et al.`, `PKD from RetinaNet`"""
+        return "Teacher" if recipe == paths.TEACHER else self._labels[pair, recipe]
+
+    def across(self, pair: str, recipe: str) -> str:
+        """`PKD, RetinaNet` beside recipes of other pairs; `PKD` in a study of one."""
+        return f"{self.recipe(pair, recipe)}, {self.pair(pair)}" if self._several else self.recipe(pair, recipe)
 
     def pair(self, pair: str) -> str:
         """`Faster R-CNN` for `faster_rcnn`; a family that is not known here keeps its own name."""
         return _FAMILIES.get(pair, pair)
+
+    def _label(self, pair: str, recipe: str, stats: RecipeStats, literature: Literature) -> str:
+        if stats["kind"] == "plain":
+            return "Plain student"
+        methods = " + ".join(literature.name(method) for method in taxonomy.by_level(stats["method_levels"]))
+        teacher = stats["teacher"]
+        return methods + (f" from {self.pair(teacher)}" if teacher and teacher != pair else "") or recipe
+
+
+def schedule(factor: float, usual: float = 1.0) -> str:
+    """` 2×`, with a space that does not break, for a schedule other than the usual one."""
+    return f"\u00a0{factor:g}×" if factor != usual else ""

@@ -1,6 +1,7 @@
 """How numbers are printed: precisions in points (hundredths), two-sided intervals in brackets, a dash for none."""
 
-from detdistill.report.statistics import Stat
+from detdistill.analysis.effects import Effect
+from detdistill.analysis.statistics import Stat
 
 NONE = "–"
 MINUS = "−"
@@ -17,24 +18,30 @@ def points(value: float | None, signed: bool = False) -> str:
 
 
 def spread(stat: Stat) -> str:
-    """`45.3 ± 1.2`, the sample standard deviation; without a second seed only the mean."""
-    if stat["std"] is None:
+    """`45.3 ± 1.2`, the sample standard deviation; only the mean without a second seed, or where it rounds to zero."""
+    if stat["std"] is None or points(stat["std"]) == "0.0":
         return points(stat["mean"])
     return f"{points(stat['mean'])} ± {points(stat['std'])}"
 
 
-def interval(stat: Stat) -> str:
-    """`[−0.4, +9.1]`, or a dash without two seeds."""
-    if stat["low"] is None:
+def interval(low: float | None, high: float | None) -> str:
+    """`[−0.4, +9.1]`, or a dash where there is none."""
+    if low is None or high is None:
         return NONE
-    return f"[{points(stat['low'], signed=True)}, {points(stat['high'], signed=True)}]"
+    return f"[{points(low, signed=True)}, {points(high, signed=True)}]"
 
 
-def gain(stat: Stat) -> str:
-    """`+4.3 [−0.4, +9.1]`; without a second seed only the difference."""
-    if stat["low"] is None:
-        return points(stat["mean"], signed=True)
-    return f"{points(stat['mean'], signed=True)} {interval(stat)}"
+def gain(effect: Effect | None) -> str:
+    """`+4.3 [−0.4, +9.1]`; only the difference where the seeds give no interval."""
+    if effect is None:
+        return NONE
+    difference = points(effect["difference"], signed=True)
+    return difference if effect["low"] is None else f"{difference} {interval(effect['low'], effect['high'])}"
+
+
+def probability(p: float | None) -> str:
+    """`0.032`, `< 0.001`."""
+    return NONE if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def percent(value: float | None) -> str:

@@ -1,174 +1,142 @@
-"""The sentences of the report, chosen and filled by the numbers: they say as plainly when nothing was gained."""
+"""The sentences on results, chosen and filled by the numbers: they say as plainly when nothing was gained."""
 
-from detdistill.core import paths
+from detdistill.analysis import taxonomy
+from detdistill.analysis.choice import best_recipe
+from detdistill.analysis.cost import Cost, RecipeCost
+from detdistill.analysis.summary import PairSummary, Summary, baseline, by_level, distilled
 from detdistill.dataset.manifest import Manifest
-from detdistill.report import numbers, statistics, taxonomy
-from detdistill.report.choice import best_recipe
+from detdistill.report import numbers, verdicts
 from detdistill.report.names import Names
-from detdistill.report.statistics import Stat
-from detdistill.report.summary import PairSummary, Summary, distilled
-
-# A plain student counts as converged when the longer schedule gains less than this share of the gap to its teacher.
-FLAT_SHARE = 0.1
 
 
-def abstract(summary: Summary, names: Names, manifest: Manifest) -> str:
-    """What was asked, what each pair found, and how far it can be trusted."""
-    levels = [level.label for level in taxonomy.LEVELS if any(level.key in row["levels"] for row in summary["levels"])]
-    seeds = len(summary["seeds"])
-    test = manifest.splits["test"]
-    words = numbers.listing([level if "/" in level else level.lower() for level in levels])
-    recipes = numbers.counted(len(summary["levels"]), "recipe")
+def abstract(summary: Summary, cost: Cost, names: Names, manifest: Manifest) -> str:
+    """What was asked, what each pair found, what follows from it, and what does not."""
+    recipes = numbers.counted(len(by_level(summary)), "recipe")
     classes = numbers.counted(len(manifest.classes), "class", "classes")
+    acting = {level for _, _, stats in by_level(summary) for level in stats["levels"]}
     first = (
         f"Which part of a detector is worth distilling? We train {recipes} of knowledge distillation, acting on "
-        f"{words}, beside plain students of the same schedule and of a longer one, with "
-        f"{numbers.counted(seeds, 'seed')} each, on “{summary['title']}” ({classes}, "
-        f"{numbers.count(test.images)} test images)."
+        f"{verdicts.spoken(taxonomy.ordered(acting))}, beside plain students of the same schedule, with "
+        f"{numbers.counted(len(summary['seeds']), 'seed')} each, on “{summary['title']}” ({classes}, "
+        f"{numbers.count(manifest.splits['test'].images)} test images)."
     )
     found = [_pair(content, pair, names) for pair, content in summary["pairs"].items()]
-    return " ".join([first, *found, _trust(summary)])
+    closing = [conclusion(summary), equal_cost(summary, cost) if verdicts.judged(summary) else "", _reach(summary)]
+    return " ".join(sentence for sentence in [first, *found, *closing] if sentence)
 
 
 def _pair(content: PairSummary, pair: str, names: Names) -> str:
-    teacher, plain = content["teacher"], content["recipes"].get(paths.PLAIN)
-    if plain is None or plain["AP50"]["mean"] is None or teacher["AP50"]["mean"] is None:
-        return f"{names.pair(pair)}: the teacher or the plain student is missing, so no gain can be stated."
-    gap = teacher["AP50"]["mean"] - plain["AP50"]["mean"]
+    teacher, plain = content["teacher"]["AP50"], baseline(content)
+    if plain is None or plain["AP50"]["mean"] is None or teacher["mean"] is None:
+        return f"{names.pair(pair)}: the teacher or the plain student is missing, so no gap can be stated."
     start = (
-        f"{names.pair(pair)}: the teacher reaches {numbers.points(teacher['AP50']['mean'])} AP50 and the plain student "
-        f"{numbers.spread(plain['AP50'])}, a gap of {numbers.points(gap)} points;"
+        f"{names.pair(pair)}: the teacher reaches {numbers.points(teacher['mean'])} AP50, the plain student "
+        f"{numbers.spread(plain['AP50'])}"
     )
-    return f"{start} {_sentence(verdicts(content, pair, names))} {best(content, pair, names)}"
+    return f"{start}; {_chosen(content, pair, names)}"
 
 
-def verdicts(content: PairSummary, pair: str, names: Names) -> str:
-    """Which recipes help, hurt, or leave it open, by their 95 % intervals."""
-    told = {name: stats["verdict"] for name, stats in distilled(content).items() if stats["gain_equal_steps"]["n"]}
-    named = {
-        verdict: [names.recipe(pair, name) for name, each in told.items() if each == verdict]
-        for verdict in ("helps", "hurts", "inconclusive")
-    }
-    if not named["helps"] and not named["hurts"]:
-        return "no recipe is shown to help or to hurt, since every interval of a gain at equal steps includes zero"
-    parts = [
-        f"{numbers.listing(named[verdict])} {verdict if len(named[verdict]) == 1 else verdict[:-1]}"
-        for verdict in ("helps", "hurts")
-        if named[verdict]
-    ]
-    if not named["helps"]:
-        parts.insert(0, "no recipe is shown to help")
-    if named["inconclusive"]:
-        parts.append(f"{len(named['inconclusive'])} of {len(told)} stay inconclusive")
-    return ", ".join(parts)
+def _chosen(content: PairSummary, pair: str, names: Names) -> str:
+    """The recipe that validation chose, and what the test split says of it."""
+    best = best_recipe(content)
+    if best is None:
+        return "no distilled run has results."
+    stats = content["recipes"][best]
+    return f"{names.recipe(pair, best)}, chosen on validation, {numbers.spread(stats['AP50'])}: " + (
+        f"{numbers.gain(stats['effect'])}." if stats["effect"] else "its plain student is missing."
+    )
 
 
-def best(content: PairSummary, pair: str, names: Names) -> str:
-    """The recipe that validation chose, and what the test split says of it at equal steps and at equal core time."""
-    chosen = best_recipe(content)
-    if chosen is None:
-        return "No distilled run has results."
-    stats = content["recipes"][chosen]
-    steps, time = stats["gain_equal_steps"], stats["gain_equal_time"]
-    sentence = f"Chosen on validation, {names.recipe(pair, chosen)} reaches {numbers.spread(stats['AP50'])}"
-    if steps["mean"] is not None:
-        sentence += f", {numbers.gain(steps)} at equal steps"
-    if time["mean"] is not None:
-        sentence += f" and {numbers.gain(time)} against a plain student that trained longer"
-        if steps["mean"] is not None and steps["mean"] > 0 >= time["mean"]:
-            sentence += ", so on average the longer schedule buys at least as much as the teacher does"
-    return sentence + "."
+def conclusion(summary: Summary) -> str:
+    """What the verdicts say of the levels, in a sentence."""
+    if not verdicts.judged(summary):
+        why = "One seed shows" if len(summary["seeds"]) == 1 else "What there is shows"
+        return f"{why} no spread, so no interval and no verdict is given: the differences are only described."
+    tried, helped = verdicts.levels(summary), verdicts.levels(summary, "helps")
+    rest = [level for level in tried if level not in helped]
+    hurt = [level for level in verdicts.levels(summary, "hurts") if level not in helped]
+    if not helped:
+        said = "At no level is a recipe shown to help"
+    elif not rest:
+        said = "Distillation is shown to help at every level tried" if len(tried) > 1 else "Distillation helps here"
+    else:
+        said = (
+            f"Distillation is shown to help at {verdicts.spoken(helped)}; at {verdicts.spoken(rest)} it is not shown to"
+        )
+    if hurt:
+        said += f"; at {verdicts.spoken(hurt)} a recipe is shown to hurt"
+    still = sum(1 for _, _, stats in by_level(summary) if stats["effect"] and stats["effect"]["verdict"] == "open")
+    stays = f"{numbers.counted(still, 'recipe')} {'stays' if still == 1 else 'stay'} open"
+    said += f"; {stays}: neither an effect nor its absence is shown." if still else "."
+    return f"{said} {_longest(summary)}".strip()
 
 
-def _trust(summary: Summary) -> str:
-    n = len(summary["seeds"])
-    if n < 2:
-        return "One seed allows no interval, so no verdict is given."
-    wide = f"With {n} seeds a 95 % interval reaches {statistics.t_quantile(n):.1f} standard errors to each side:"
-    if all(row["verdict"] == "inconclusive" for row in summary["levels"]):
-        return f"{wide} no gain at equal steps can be told from chance, which is not proof that there is none."
-    return f"{wide} what stays inconclusive is not shown, which is not proof that it is absent."
+def _longest(summary: Summary) -> str:
+    """What is still helped on the longest schedule; empty where there is one schedule."""
+    factors = {stats["schedule_factor"] for _, _, stats in by_level(summary) if stats["effect"]}
+    if len(factors) < 2:
+        return ""
+    longest = max(factors)
+    tried, helped = verdicts.levels(summary, None, longest), verdicts.levels(summary, "helps", longest)
+    if not tried:
+        return ""
+    where = verdicts.spoken(helped) if helped else "none of them"
+    return f"On the longest schedule, {longest:g}×, tried at {verdicts.spoken(tried)}, one is shown to help at {where}."
+
+
+def equal_cost(summary: Summary, cost: Cost) -> str:
+    """How many recipes stand above plain training of the same core time, their teacher's share in and out."""
+    recipes = [cost["pairs"][pair]["recipes"][name] for pair, name, _ in by_level(summary)]
+    alone, within = _ahead(recipes, "alone")
+    taught, within_taught = _ahead(recipes, "taught")
+    if not within:
+        return ""
+    said = f"For the same core time, {alone} of {within} recipes stand above plain training by more than their interval"
+    return (
+        f"{said}; with a share of their teacher's training, {taught} of {within_taught}."
+        if within_taught
+        else f"{said}."
+    )
+
+
+def _ahead(recipes: list[RecipeCost], kind: str) -> tuple[int, int]:
+    """How many are ahead by more than their interval, of how many whose cost lies within the plain schedules."""
+    found = [equal for each in recipes if (equal := each[kind]) and equal["low"] is not None]  # type: ignore[literal-required]
+    return sum(equal["low"] > 0 for equal in found), len(found)
+
+
+def _reach(summary: Summary) -> str:
+    several = len(summary["pairs"]) > 1
+    across = "Across pairs, family, size and distance to the teacher differ too: levels are compared within a pair. "
+    return (across if several else "") + "Another data set, scale or schedule may order the levels otherwise."
 
 
 def findings(content: PairSummary, pair: str, names: Names) -> str:
-    """Which recipes gain in every seed, in none, in some; and which stay ahead at equal core time."""
-    gains = {
-        name: stats["gain_equal_steps"] for name, stats in distilled(content).items() if stats["gain_equal_steps"]["n"]
-    }
-    if not gains:
+    """A pair's recipes by verdict."""
+    told = verdicts.told(content)
+    if not told:
         return f"{names.pair(pair)}: no distilled run can be compared."
-    better = {name: statistics.seeds_better(gain) for name, gain in gains.items()}
-    groups = (
-        ("in every seed", [name for name in gains if better[name] == gains[name]["n"]]),
-        ("in no seed", [name for name in gains if better[name] == 0]),
-        ("in some seeds only", [name for name in gains if 0 < better[name] < gains[name]["n"]]),
-    )
-    told = "; ".join(f"{_those(each, pair, names)} above it {where}" for where, each in groups if each)
-    sentences = [_sentence(f"{names.pair(pair)}: {told.replace('above it', 'above the baseline', 1)}")]
-    timed = {name: stats["gain_equal_time"]["mean"] for name, stats in distilled(content).items()}
-    ahead = [name for name, mean in timed.items() if mean is not None and mean > 0]
-    behind = [name for name, mean in timed.items() if mean is not None and mean <= 0]
-    if ahead:
-        sentences.append(f"Against the longer plain run, {_those(ahead, pair, names)} still ahead on average.")
-    if behind:
-        words = numbers.listing([names.recipe(pair, name) for name in behind])
-        sentences.append(_sentence(f"The longer plain run is at least as good as {words}"))
-    return " ".join([*sentences, *_fairness(content, pair, names)])
-
-
-def _those(recipes: list[str], pair: str, names: Names) -> str:
-    return f"{numbers.listing([names.recipe(pair, name) for name in recipes])} {'is' if len(recipes) == 1 else 'are'}"
-
-
-def _fairness(content: PairSummary, pair: str, names: Names) -> list[str]:
-    """Whether the longer plain run did get the core time of the distilled ones."""
-    longer = content["recipes"].get(paths.PLAIN_LONG)
-    if longer is None or (given := longer["core_seconds"]["mean"]) is None:
-        return []
-    dearer = [
-        names.recipe(pair, name)
-        for name, stats in distilled(content).items()
-        if stats["core_seconds"]["mean"] is not None and stats["core_seconds"]["mean"] > given
+    parts = [
+        f"{verdict}: {numbers.listing([names.recipe(pair, name) for name in recipes])}"
+        for verdict, recipes in told.items()
     ]
-    if dearer:
-        return [f"It took less core time than {numbers.listing(dearer)}, whose comparison is flattered by that much."]
-    return ["That run took at least the core time of every distilled one."]
+    return sentence(f"{names.pair(pair)} — {'; '.join(parts)}")
 
 
-def flatness(summary: Summary, pair: str, names: Names) -> str:
-    """Whether a longer schedule still improves the plain student, and so whether distillation may only be faster."""
-    flat = summary["flattened"].get(pair)
-    difference = flat["difference"]["mean"] if flat else None
-    if flat is None or difference is None:
-        return f"{names.pair(pair)}: the plain student was not trained on a longer schedule, so this cannot be told."
-    fewer = flat["difference"]["n"] < max(flat["plain_AP50"]["n"], flat["plain_long_AP50"]["n"])
-    shared = " over the seeds that both have" if fewer else ""
-    start = (
-        f"{names.pair(pair)}: with {flat['factor']:g} times the steps the plain student reaches "
-        f"{numbers.spread(flat['plain_long_AP50'])} instead of {numbers.spread(flat['plain_AP50'])}, a difference of "
-        f"{numbers.gain(flat['difference'])}{shared}."
-    )
-    teacher, plain = summary["pairs"][pair]["teacher"]["AP50"]["mean"], flat["plain_AP50"]["mean"]
-    if teacher is None or plain is None:
-        return start
-    if teacher <= plain:
-        return f"{start} The teacher is not above the plain student, so there is no gap to measure that by."
-    gap = teacher - plain
-    share = f"{start} On average that is {numbers.points(difference / gap)} % of the gap to the teacher."
-    return f"{share} {_flat(flat['difference'], FLAT_SHARE * gap)}"
+def ladder(content: PairSummary, pair: str, names: Names) -> str:
+    """What is left of a gain on a longer schedule; empty for a pair whose recipes have one schedule."""
+    told = []
+    for name, stats in distilled(content).items():
+        first = content["recipes"].get(stats["like"] or "")
+        if first and first["effect"] and stats["effect"]:
+            factor = stats["schedule_factor"] / first["schedule_factor"]
+            told.append(
+                f"{names.recipe(pair, stats['like'] or name)} gains {numbers.gain(first['effect'])}, "
+                f"with {factor:g} times the steps {numbers.gain(stats['effect'])}"
+            )
+    return sentence(f"{names.pair(pair)}: {'; '.join(told)}") if told else ""
 
 
-def _flat(difference: Stat, limit: float) -> str:
-    """What a longer schedule's difference says, and whether its interval lies on one side of the limit."""
-    mean, low, high = difference["mean"], difference["low"], difference["high"]
-    if mean is not None and mean >= limit:
-        sure = "Its curve still rises" if low is not None and low >= limit else "So its curve seems to rise still"
-        return f"{sure}, and part of a gain at equal steps may be acceleration: read the gain at equal core time."
-    if high is not None and high < limit:
-        return "Its curve is flat for our purpose: a gain from distillation is not mere acceleration."
-    return "So its curve seems flat, but the seeds do not exclude a rise: a gain at equal steps may be acceleration."
-
-
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
     """With one full stop, also after "et al."."""
     return text if text.endswith(".") else f"{text}."

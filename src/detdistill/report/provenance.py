@@ -2,19 +2,19 @@
 
 import hashlib
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detdistill.analysis.summary import Summary
 from detdistill.core import paths
 from detdistill.core.files import read_json, sha256
 from detdistill.core.params import Study
 from detdistill.dataset.manifest import Manifest
-from detdistill.report.summary import Summary
 
 UNKNOWN = "unknown"
-_Label = tuple[str, str | None, str | None]  # step, pair, recipe
+_Label = tuple[str, str | None]  # step, pair
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,10 @@ class Commit:
 
 @dataclass(frozen=True)
 class Cost:
-    """The steps of one recipe together: runs, seconds summed over them, and the largest peak of memory in bytes."""
+    """The steps of one pair together: runs, seconds summed over them, and the largest peak of memory in bytes."""
 
     step: str
     pair: str | None
-    recipe: str | None
     runs: int
     wall_seconds: float
     core_seconds: float
@@ -98,36 +97,32 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def _timings(study: Study, summary: Summary) -> list[tuple[_Label, list[dict[str, Any]]]]:
-    """(step, pair, recipe) -> the timings of its runs, in the order of the work; evaluations of a pair together."""
-
-    def files(pair: str, recipes: Iterable[str], name: str) -> list[Path]:
-        students = summary["pairs"][pair]["recipes"]
-        seeds = {each: list(students[each]["runs"]) if each in students else [paths.ONCE] for each in recipes}
-        return [paths.run(study.study, pair, recipe, seed, name) for recipe in recipes for seed in seeds[recipe]]
-
-    def trained(step: str, runs: Iterable[tuple[str, str]]) -> list[tuple[_Label, list[Path]]]:
-        return [((step, pair, recipe), files(pair, [recipe], "timing.json")) for pair, recipe in runs]
-
-    steps: list[tuple[_Label, list[Path]]] = [
-        (("data", None, None), [paths.data(study.study, "timing.json")]),
-        *trained("teacher", [(each.pair, paths.TEACHER) for each in study.pairs]),
-        *trained("start", [(each.pair, paths.START) for each in study.pairs]),
-        *trained("student", [(each.pair, each.recipe) for each in study.plain]),
-        *trained("distill", [(each.pair, each.recipe) for each in study.taught]),
-        *(
-            (("evaluate", pair, None), files(pair, [paths.TEACHER, *content["recipes"]], "latency.json"))
-            for pair, content in summary["pairs"].items()
-        ),
-        (("summarize", None, None), [paths.summary(study.study).with_name("timing.json")]),
-    ]
+    """(step, pair) -> the timings of its runs, in the order of the work."""
+    runs = [(pair.pair, paths.TEACHER, paths.ONCE) for pair in study.pairs]
+    plain = [(run.pair, run.recipe, seed) for run in study.plain for seed in study.seeds]
+    taught = [(run.pair, run.recipe, seed) for run in study.distilled for seed in study.seeds]
+    tuned = [(run.pair, run.recipe, paths.TUNING) for run in study.distilled]
+    evaluated = [*runs, *plain, *taught]
+    steps: list[tuple[_Label, list[Path]]] = [(("data", None), [paths.data(study.study, "timing.json")])]
+    for step, each, name in (
+        ("teacher", runs, "timing.json"),
+        ("student", plain, "timing.json"),
+        ("tune", tuned, "timing.json"),
+        ("distill", taught, "timing.json"),
+        ("evaluate", evaluated, "evaluation.json"),
+    ):
+        for pair in summary["pairs"]:
+            own = [(recipe, seed) for of, recipe, seed in each if of == pair]
+            steps.append(((step, pair), [paths.run(study.study, pair, recipe, seed, name) for recipe, seed in own]))
+    steps += [(("latency", pair), [paths.latency(study.study, pair)]) for pair in summary["pairs"]]
+    steps.append((("summarize", None), [paths.summary(study.study).with_name("timing.json")]))
     return [(label, [read_json(file) for file in each if file.is_file()]) for label, each in steps]
 
 
-def _cost(step: str, pair: str | None, recipe: str | None, timings: list[dict[str, Any]]) -> Cost:
+def _cost(step: str, pair: str | None, timings: list[dict[str, Any]]) -> Cost:
     return Cost(
         step,
         pair,
-        recipe,
         len(timings),
         sum(timing["wall_seconds"] for timing in timings),
         sum(timing["core_seconds"] for timing in timings),

@@ -37,24 +37,17 @@ def faults(manifest: Manifest) -> str:
 
 def beginnings(study: Study, names: Names) -> str:
     """What the teacher and the students of every pair begin with."""
-    shared = "All students of a pair, distilled or not, share one start, which is trained without a teacher."
-    others = [_beginning(study, pair, names) for pair in study.pairs]
-    if not any(others):
-        return f"{shared} Teachers and starts are trained from nothing."
-    return " ".join(
-        [
-            shared,
-            *(
-                each or f"{names.pair(pair.pair)} begins from nothing."
-                for pair, each in zip(study.pairs, others, strict=True)
-            ),
-        ]
-    )
+    others = {pair.pair: _beginning(study, pair, names) for pair in study.pairs}
+    if not any(others.values()):
+        return "All teachers and students begin with random weights, those of a student drawn by its seed."
+    told = [each or f"{names.pair(pair)} begins with random weights." for pair, each in others.items()]
+    return " ".join([*told, "What is not said to be trained before is random, in a student drawn by its seed."])
 
 
 def across(study: Study, names: Names) -> str:
     """Which recipes learn from another pair's teacher; empty when none does."""
-    told = [names.recipe(run.pair, run.recipe) + f" ({names.pair(run.pair)})" for run in study.across]
+    taught = [run for run in study.distilled if run.teaching != run.pair]
+    told = [f"{names.recipe(run.pair, run.recipe)} ({names.pair(run.pair)})" for run in taught]
     if not told:
         return ""
     learns, gap = ("learns", "its gap is the one") if len(told) == 1 else ("learn", "their gaps are those")
@@ -63,8 +56,8 @@ def across(study: Study, names: Names) -> str:
 
 def _beginning(study: Study, pair: Pair, names: Names) -> str | None:
     parts = [
-        f"the {what} begins with {origin}"
-        for what, file in (("teacher", pair.teacher_from), ("start", pair.student_from))
+        f"{what} {'begins' if what == 'the teacher' else 'begin'} with {origin}"
+        for what, file in (("the teacher", pair.teacher_from), ("all students", pair.student_from))
         if (origin := _origin(study, file, names)) is not None
     ]
     return f"{names.pair(pair.pair)}: {numbers.listing(parts)}." if parts else None
@@ -75,6 +68,7 @@ def _origin(study: Study, file: str, names: Names) -> str | None:
     for pair in study.pairs:
         if Path(file) == paths.teacher(study.study, pair.pair):
             return f"backbone and neck of the {names.pair(pair.pair)} teacher"
-        if Path(file) == paths.start(study.study, pair.pair):
-            return f"backbone and neck of the {names.pair(pair.pair)} start"
+        for run in study.plain:
+            if run.pair == pair.pair and Path(file).parent.parent == Path("runs", study.study, pair.pair, run.recipe):
+                return f"backbone and neck of a {names.pair(pair.pair)} student that no teacher helped"
     return None

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from detdistill.core import paths
+from detdistill.analysis import taxonomy
+from detdistill.analysis.summary import Summary, distilled
 from detdistill.core.params import Pair, Side, Study, Training, load_side
 from detdistill.dataset.manifest import Manifest
-from detdistill.report import numbers, taxonomy
+from detdistill.report import numbers
 from detdistill.report.citations import Citations
 from detdistill.report.literature import Figure, Literature
 from detdistill.report.names import Names
 from detdistill.report.provenance import Cost, Provenance
-from detdistill.report.summary import Summary, distilled
 from detdistill.report.tables import Group, Table
 
 _SPLITS = ("train", "val", "test")
@@ -100,7 +100,9 @@ def methods(summary: Summary, names: Names, literature: Literature, citations: C
             for position, method in enumerate(taxonomy.by_level(stats["method_levels"])):
                 name = literature.name(method) + citations.mark(method)
                 level = taxonomy.LABELS[stats["method_levels"][method]]
-                given = _value(stats["methods"][method])
+                given = f"as {stats['like']}" if stats["like"] else _value(stats["methods"][method])
+                if stats["schedule_factor"] != 1:
+                    given += f", {stats['schedule_factor']:g}× the steps"
                 if (teacher := stats["teacher"]) and teacher != pair:
                     given = ", ".join(part for part in (f"teacher of {names.pair(teacher)}", given) if part)
                 rows.append([recipe if position == 0 else "", level, name, given])
@@ -122,14 +124,14 @@ def published(summary: Summary, literature: Literature, citations: Citations) ->
     ):
         if chosen:
             groups.append(Group(title, [_published(each, literature, citations) for each in chosen]))
-    return Table(["Method", "Setting", "Data", "AP", "AP50", "Read in"], "llllll", groups)
+    return Table(["Method", "Setting", "Data", "AP", "AP50", "Gap\nclosed", "Read in"], "lllllrl", groups)
 
 
 def _published(figure: Figure, literature: Literature, citations: Citations) -> list[str]:
     method = literature.name(figure.reference) + citations.mark(figure.reference)
     notes = "; ".join(part for part in (figure.source, figure.note) if part)
     source = f"† {notes}" if figure.kind == "secondary" else notes or "the paper"
-    return [method, figure.setting, figure.data, _change(figure.AP), _change(figure.AP50), source]
+    return [method, figure.setting, figure.data, _change(figure.AP), _change(figure.AP50), _share(figure), source]
 
 
 def _change(values: tuple[float | None, float | None, float | None]) -> str:
@@ -140,25 +142,29 @@ def _change(values: tuple[float | None, float | None, float | None]) -> str:
     return f"{student:.1f} → {distilled:.1f}" + (f" ({teacher:.1f})" if teacher is not None else "")
 
 
+def _share(figure: Figure) -> str:
+    """The share of the distance from plain student to teacher, in AP50 where it is known."""
+    for teacher, student, reached in (figure.AP50, figure.AP):
+        if teacher is not None and student is not None and reached is not None and teacher > student:
+            return numbers.percent((reached - student) / (teacher - student))
+    return numbers.NONE
+
+
 def costs(provenance: Provenance, names: Names) -> Table:
-    """Wall and core time by step and recipe, summed over seeds, and the total."""
+    """Wall and core time by step and pair, summed over recipes and seeds, and the total."""
 
-    def row(cost: Cost) -> list[str]:
-        recipe = cost.recipe if cost.recipe and cost.recipe not in (paths.TEACHER, paths.START) else ""
-        pair = names.pair(cost.pair) if cost.pair else ""
-        memory = numbers.scaled(cost.peak_memory_bytes, 2**20, 0)
-        times = [numbers.duration(cost.wall_seconds), numbers.duration(cost.core_seconds)]
-        return [cost.step, pair, recipe, str(cost.runs), *times, memory]
+    def row(step: str, pair: str | None, costs: Sequence[Cost]) -> list[str]:
+        times = [sum(cost.wall_seconds for cost in costs), sum(cost.core_seconds for cost in costs)]
+        memory = max(cost.peak_memory_bytes for cost in costs)
+        runs = str(sum(cost.runs for cost in costs))
+        return [
+            step,
+            names.pair(pair) if pair else "",
+            runs,
+            *map(numbers.duration, times),
+            numbers.scaled(memory, 2**20, 0),
+        ]
 
-    rows = [row(cost) for cost in provenance.costs]
-    total = [
-        "total",
-        "",
-        "",
-        str(sum(cost.runs for cost in provenance.costs)),
-        numbers.duration(sum(cost.wall_seconds for cost in provenance.costs)),
-        numbers.duration(sum(cost.core_seconds for cost in provenance.costs)),
-        numbers.scaled(max(cost.peak_memory_bytes for cost in provenance.costs), 2**20, 0),
-    ]
-    header = ["Step", "Pair", "Recipe", "Runs", "Wall", "Core", "Peak MiB"]
-    return Table(header, "lllrrrr", [Group(None, rows), Group(None, [total])])
+    rows = [row(cost.step, cost.pair, [cost]) for cost in provenance.costs]
+    header = ["Step", "Pair", "Runs", "Wall", "Core", "Peak MiB"]
+    return Table(header, "llrrrr", [Group(None, rows), Group(None, [row("total", None, provenance.costs)])])

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import typst
 
+from detdistill.analysis.cost import Cost
+from detdistill.analysis.summary import Summary
 from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.core.files import read_json, write_atomic
@@ -14,11 +16,11 @@ from detdistill.dataset.manifest import Manifest
 from detdistill.report import literature as literatures
 from detdistill.report import provenance as provenances
 from detdistill.report.document import document
-from detdistill.report.figures import cost, curves, dag, detections, gains, taxonomy
+from detdistill.report.figures import classes, curves, dag, detections, gains, schedules, taxonomy
+from detdistill.report.figures import cost as costs
 from detdistill.report.figures.style import save
 from detdistill.report.literature import Literature
 from detdistill.report.names import Names
-from detdistill.report.summary import Summary
 
 TEMPLATE = Path(__file__).with_name("report.typ")
 
@@ -30,32 +32,34 @@ def report(study_name: str) -> None:
     """
     study = load_study(study_name)
     summary: Summary = read_json(paths.summary(study_name))  # type: ignore[assignment]
+    cost: Cost = read_json(paths.summary(study_name).with_name("cost.json"))  # type: ignore[assignment]
     manifest = manifests.load(study_name)
     literature = literatures.load()
-    draw(study, summary, manifest, literature)
-    write_atomic(paths.report(study_name), typeset(study, summary, manifest, literature))
+    draw(study, summary, cost, manifest, literature)
+    write_atomic(paths.report(study_name), typeset(study, summary, cost, manifest, literature))
 
 
-def draw(study: Study, summary: Summary, manifest: Manifest, literature: Literature) -> None:
+def draw(study: Study, summary: Summary, cost: Cost, manifest: Manifest, literature: Literature) -> None:
     """The figures, each a file of its own."""
     names = Names(summary, literature)
-    images = Path(manifest.folder) if manifest.folder else paths.data(study.study, "images")
 
     def at(name: str) -> Path:
         return paths.figure(study.study, name)
 
+    save(at("gains"), gains.draw, summary, names, literature)
     save(at("taxonomy"), taxonomy.draw, summary, names, literature)
-    save(at("gains"), gains.draw, summary, names)
+    save(at("schedules"), schedules.draw, summary, names)
     save(at("curves"), curves.draw, summary, names)
-    save(at("cost"), cost.draw, summary, names)
-    save(at("detections"), detections.draw, summary, names, images)
+    save(at("cost"), costs.draw, summary, cost, names)
+    save(at("classes"), classes.draw, summary, names, manifest)
+    save(at("detections"), detections.draw, summary, names, manifest)
     save(at("dag"), dag.draw, study)
 
 
-def typeset(study: Study, summary: Summary, manifest: Manifest, literature: Literature) -> bytes:
+def typeset(study: Study, summary: Summary, cost: Cost, manifest: Manifest, literature: Literature) -> bytes:
     """The PDF, from the figures that `draw` wrote and the document's data."""
     provenance = provenances.collect(study, summary, manifest)
-    content = document(study, summary, manifest, provenance, literature)
+    content = document(study, summary, cost, manifest, provenance, literature)
     try:
         return typst.compile(  # type: ignore[type-var]  # the stub wants root to be of the template's type, bytes
             TEMPLATE.read_bytes(),

@@ -1,18 +1,18 @@
-"""The tables of results: from the summary to rows of printed strings. Nothing is computed here."""
+"""The tables of results: from summary and cost to rows of printed strings. Nothing is computed here."""
 
 from dataclasses import dataclass, field
 
+from detdistill.analysis import taxonomy
+from detdistill.analysis.choice import best_recipe
+from detdistill.analysis.cost import Cost, RecipeCost
+from detdistill.analysis.errors import KINDS
+from detdistill.analysis.statistics import Stat
+from detdistill.analysis.summary import TERCILES, PairSummary, RecipeStats, RunStats, Summary, baseline, distilled
 from detdistill.core import paths
-from detdistill.report import numbers, taxonomy
-from detdistill.report.choice import best_recipe
+from detdistill.report import numbers, verdicts
 from detdistill.report.names import Names
-from detdistill.report.statistics import Stat
-from detdistill.report.summary import PairSummary, RecipeStats, RunStats, Summary, distilled
 
 MISSING = "missing"
-CLASSES_ACROSS = 10
-# With more, a table of all of them is no longer read.
-CLASSES_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -33,70 +33,60 @@ class Table:
     spans: list[tuple[str, int]] = field(default_factory=list)
 
 
-def results(summary: Summary, names: Names) -> Table:
+def by_pair(header: list[str], align: str, groups: list[Group], spans: list[tuple[str, int]] | None = None) -> Table:
+    """A table of a group a pair, without the columns after the first that have nothing in any row."""
+    rows = [row for group in groups for row in group.rows]
+    kept = [place for place in range(len(header)) if place == 0 or any(row[place].strip("– ") for row in rows)]
+    if spans:  # their widths are of all columns
+        kept = list(range(len(header)))
+    shorter = [Group(group.title, [[row[place] for place in kept] for row in group.rows]) for group in groups]
+    return Table([header[place] for place in kept], "".join(align[place] for place in kept), shorter, spans or [])
+
+
+def results(summary: Summary, cost: Cost, names: Names) -> Table:
     """The table by level: every pair's teacher and plain students, then its recipes from the backbone onwards."""
     header = [
         "Level",
         "Recipe",
         "AP50",
         "AP",
-        "Gain at equal steps",
-        "Seeds\nbetter",
-        "Gain at equal core time",
+        "Gain in AP50 [95 %]",
+        "p",
         "Gap\nclosed",
-        "Core\ntime",
+        "Core time\na step",
         "Verdict",
     ]
     groups = []
     for pair, content in summary["pairs"].items():
-        rows = [["", "Teacher", precision(content["teacher"], "AP50"), _stat(content["teacher"], "AP"), *[""] * 6]]
-        for plain in (paths.PLAIN, paths.PLAIN_LONG):
-            if plain in content["recipes"]:
-                rows.append(_plain(names.recipe(pair, plain), content["recipes"][plain]))
-        rows += [_distilled(names.recipe(pair, recipe), stats) for recipe, stats in distilled(content).items()]
+        rows = [["", "Teacher", precision(content["teacher"], "AP50"), _stat(content["teacher"], "AP"), *[""] * 5]]
+        for plain in content["plain"]:
+            stats = content["recipes"][plain]
+            rows.append(["", names.recipe(pair, plain), precision(stats, "AP50"), _stat(stats, "AP"), *[""] * 5])
+        for recipe, stats in distilled(content).items():
+            step = cost["pairs"][pair]["recipes"][recipe]["step"]
+            rows.append(_distilled(names.recipe(pair, recipe), stats, step))
         groups.append(Group(names.pair(pair), rows))
-    return Table(header, "llrrrcrrrl", groups)
+    return by_pair(header, "llrrrrrrl", groups)
 
 
-def _plain(label: str, stats: RecipeStats) -> list[str]:
-    longer = stats["kind"] == "plain_long"
-    gain = numbers.gain(stats["gain_equal_steps"]) if longer and stats["runs"] else ""
-    label = f"{label} ({stats['schedule_factor']:g}×)" if longer else label
-    cost = numbers.factor(stats["overhead"]["mean"] and stats["overhead"]["mean"] * stats["schedule_factor"])
-    return [
-        "",
-        label,
-        precision(stats, "AP50"),
-        _stat(stats, "AP"),
-        gain,
-        "",
-        "",
-        "",
-        cost if stats["runs"] else "",
-        "",
-    ]
-
-
-def _distilled(label: str, stats: RecipeStats) -> list[str]:
+def _distilled(label: str, stats: RecipeStats, step: float | None) -> list[str]:
     start = [taxonomy.label(stats["levels"]), label, precision(stats, "AP50")]
-    if not stats["runs"]:
-        return [*start, *[""] * 7]
-    overhead = stats["overhead"]["mean"]
+    if not stats["AP50"]["n"]:
+        return [*start, *[""] * 6]
     return [
         *start,
         _stat(stats, "AP"),
-        numbers.gain(stats["gain_equal_steps"]),
-        f"{stats['seeds_better']} of {stats['gain_equal_steps']['n']}",
-        numbers.gain(stats["gain_equal_time"]),
-        numbers.percent(stats["gap_closed"]["mean"]),
-        numbers.factor(overhead and overhead * stats["schedule_factor"]),
-        stats["verdict"],
+        numbers.gain(stats["effect"]),
+        numbers.probability(stats["effect"]["p"]) if stats["effect"] else numbers.NONE,
+        numbers.percent(stats["gap_closed"]),
+        numbers.factor(step),
+        verdicts.word(stats["effect"]),
     ]
 
 
 def precision(stats: RunStats, name: str) -> str:
     """Mean and spread, with the seeds that are missing named; `missing` when none has results."""
-    if not stats["runs"]:
+    if not stats["AP50"]["n"]:
         return MISSING
     seeds = ", ".join(str(seed) for seed in stats["missing"])
     return _stat(stats, name) + (f" (seed {seeds} missing)" if seeds else "")
@@ -104,59 +94,82 @@ def precision(stats: RunStats, name: str) -> str:
 
 def _stat(stats: RunStats, name: str) -> str:
     stat: Stat = stats[name]  # type: ignore[literal-required]
-    return numbers.spread(stat) if stats["runs"] else ""
+    return numbers.spread(stat) if stats["AP50"]["n"] else ""
 
 
-def models(summary: Summary, names: Names) -> Table:
-    """What teacher and student cost to run, and every precision of teacher, plain and best distilled student."""
-    header = ["Model", "Parameters", "MFLOP", "File, kB", "ms/image", "AP50", "AP", "AP75", "APs", "APm", "APl"]
-    header += ["VOC area", "VOC 11-pt"]
+def equal_cost(summary: Summary, cost: Cost, names: Names) -> Table:
+    """Every recipe against plain training of the same core time, without its teacher and with a share of it."""
+    groups = []
+    for pair, content in summary["pairs"].items():
+        costs = cost["pairs"][pair]["recipes"]
+        rows = [_equal(names.recipe(pair, name), stats, costs[name]) for name, stats in distilled(content).items()]
+        groups.append(Group(names.pair(pair), rows))
+    each = ["Core s", "Plain", "Difference [95 %]"]
+    spans = [("", 2), ("Without the teacher", 3), ("With its share", 3)]
+    return by_pair(["Recipe", "AP50", *each, *each], "lr" + "rrr" * 2, groups, spans)
+
+
+def _equal(label: str, stats: RecipeStats, cost: RecipeCost) -> list[str]:
+    row = [label, numbers.points(stats["AP50"]["mean"])]
+    for equal in (cost["alone"], cost["taught"]):
+        if equal is None:
+            row += [numbers.NONE] * 3
+        elif equal["place"] != "within":
+            row += [numbers.count(equal["core_seconds"]), f"{equal['place']} than any", ""]
+        else:
+            difference = numbers.points(equal["difference"], signed=True)
+            interval = numbers.interval(equal["low"], equal["high"]) if equal["low"] is not None else ""
+            plain = numbers.points(equal["plain"])
+            row += [numbers.count(equal["core_seconds"]), plain, f"{difference} {interval}".strip()]
+    return row
+
+
+def mistakes(summary: Summary, names: Names) -> Table:
+    """AP50 lost to each kind of mistake, and AP50 by thirds of the objects' sizes; plain and teacher included."""
+    header = ["Model", *(kind.capitalize() for kind in KINDS), *(size.capitalize() for size in TERCILES)]
     groups = []
     for pair, content in summary["pairs"].items():
         rows = []
+        for name, stats in _models(content):
+            lost = [numbers.points(stats["errors"][kind]["mean"]) for kind in KINDS]
+            found = [numbers.points(stats["by_size"][size]["mean"]) for size in TERCILES]
+            rows.append([names.recipe(pair, name), *lost, *found])
+        groups.append(Group(names.pair(pair), rows))
+    spans = [("", 1), ("AP50 lost to", len(KINDS)), ("AP50 of the third", len(TERCILES))]
+    return Table(header, "l" + "r" * (len(header) - 1), groups, spans)
+
+
+def _models(content: PairSummary) -> list[tuple[str, RunStats]]:
+    """Teacher, plain students and recipes, as far as they have results."""
+    students = [(name, content["recipes"][name]) for name in (*content["plain"], *distilled(content))]
+    return [(name, stats) for name, stats in [(paths.TEACHER, content["teacher"]), *students] if stats["AP50"]["n"]]
+
+
+def models(summary: Summary, cost: Cost, names: Names) -> Table:
+    """What teacher and student cost to run, and every precision of teacher, plain and best distilled student."""
+    header = ["Model", "Parameters", "MFLOP", "File, kB", "ms/image", "AP50", "AP", "AP75", "APs", "APm", "APl"]
+    header += ["VOC area", "VOC 11-pt"]
+    keys = ("AP50", "AP", "AP75", "AP_small", "AP_medium", "AP_large", "voc_AP50_area", "voc_AP50_11point")
+    groups = []
+    for pair, content in summary["pairs"].items():
+        rows, latency = [], cost["pairs"][pair]["latency"]
         for recipe, stats in compared(content):
+            side = paths.TEACHER if recipe == paths.TEACHER else paths.STUDENT
             size = [
                 numbers.count(stats["parameters"]),
                 numbers.scaled(stats["flops"], 1e6),
                 numbers.scaled(stats["checkpoint_bytes"], 1e3, 0),
-                numbers.scaled(stats["milliseconds_per_image"]["mean"], 1),
+                numbers.scaled(latency[side], 1, 1) if latency else numbers.NONE,
             ]
-            keys = ("AP50", "AP", "AP75", "AP_small", "AP_medium", "AP_large", "voc_AP50_area", "voc_AP50_11point")
             found = [numbers.points(stats[key]["mean"]) for key in keys]  # type: ignore[literal-required]
             label = names.recipe(pair, recipe)
-            rows.append([label, *size, *found] if stats["runs"] else [label, MISSING, *[""] * 11])
+            rows.append([label, *size, *found] if stats["AP50"]["n"] else [label, MISSING, *[""] * 11])
         groups.append(Group(names.pair(pair), rows))
-    return Table(header, "l" + "r" * 12, groups)
-
-
-def classes(summary: Summary, names: Names, class_names: list[str]) -> list[Table]:
-    """Test AP50 and AP of every class, a column each, for the models of `compared`; ten classes a table.
-
-    None at all for more than `CLASSES_SHOWN` classes.
-    """
-    if len(class_names) > CLASSES_SHOWN:
-        return []
-    parts = [class_names[start : start + CLASSES_ACROSS] for start in range(0, len(class_names), CLASSES_ACROSS)]
-    return [_classes(summary, names, part) for part in parts]
-
-
-def _classes(summary: Summary, names: Names, class_names: list[str]) -> Table:
-    groups = []
-    for pair, content in summary["pairs"].items():
-        rows = []
-        for recipe, stats in compared(content):
-            cells = [_precisions(stats, name) if stats["runs"] else MISSING for name in class_names]
-            rows.append([names.recipe(pair, recipe), *cells])
-        groups.append(Group(names.pair(pair), rows))
-    return Table(["Model", *class_names], "l" + "r" * len(class_names), groups)
-
-
-def _precisions(stats: RunStats, name: str) -> str:
-    return " / ".join(numbers.points(each[name]["mean"]) for each in (stats["per_class_AP50"], stats["per_class_AP"]))
+    return by_pair(header, "l" + "r" * 12, groups)
 
 
 def compared(content: PairSummary) -> list[tuple[str, RunStats]]:
     """Teacher, plain student and the distilled one that validation chose, as far as the study has them."""
-    best = best_recipe(content)
-    chosen = [name for name in (paths.PLAIN, best) if name is not None and name in content["recipes"]]
-    return [(paths.TEACHER, content["teacher"]), *((name, content["recipes"][name]) for name in chosen)]
+    best, plain = best_recipe(content), baseline(content)
+    chosen: list[tuple[str, RunStats]] = [(content["plain"][0], plain)] if plain else []
+    return [(paths.TEACHER, content["teacher"]), *chosen, *([(best, content["recipes"][best])] if best else [])]

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -41,7 +42,9 @@ def fit(
         optimise.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["scheduler"])
         history, window, start = History.restore(state["history"]), Window(**state["window"]), state["step"]
-        set_rng_state(state["rng"])
+        set_rng_state(state["rng"][accelerator.process_index])
+        if accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(state["scaler"])
     wrapped, optimise = accelerator.prepare(module, optimise)
     order = batches(len(train), training.batch, run.steps, run.seed, start)
     loader = DataLoader(
@@ -63,7 +66,8 @@ def fit(
                     _check_finite(run, step, losses)
                     accelerator.backward(total)
                     if accelerator.sync_gradients and training.clip_norm is not None:
-                        accelerator.clip_grad_norm_(module.parameters(), training.clip_norm)
+                        # Not the adapters: what a method adds must not shrink the student's own steps.
+                        accelerator.clip_grad_norm_(detector.parameters(), training.clip_norm)
                     optimise.step()
                     optimise.zero_grad()
                 window.add({"loss": total, **losses}, share=1 / training.accumulate)
@@ -82,19 +86,22 @@ def fit(
                 history.learning.append({"step": step, "images": step * training.batch, **found})
                 points = ", ".join(f"{name} {100 * value:.1f}" for name, value in found.items() if value is not None)
                 progress.say(f"step {step}: validation {points}")
-            if step % training.checkpoint_every == 0 and not last and accelerator.is_main_process:
+            if step % training.checkpoint_every == 0 and not last:
+                generators = gather_object([rng_state()])
                 history.total = history.earlier + loop.spent()
-                scratch.save(
-                    {
-                        "step": step,
-                        "module": module.state_dict(),
-                        "optimizer": optimise.state_dict(),
-                        "scheduler": schedule.state_dict(),
-                        "rng": rng_state(),
-                        "history": asdict(history),
-                        "window": asdict(window),
-                    }
-                )
+                if accelerator.is_main_process:
+                    scratch.save(
+                        {
+                            "step": step,
+                            "module": module.state_dict(),
+                            "optimizer": optimise.state_dict(),
+                            "scheduler": schedule.state_dict(),
+                            "scaler": accelerator.scaler.state_dict() if accelerator.scaler else None,
+                            "rng": generators,
+                            "history": asdict(history),
+                            "window": asdict(window),
+                        }
+                    )
     history.total = history.earlier + loop.spent()
     return history
 

@@ -18,16 +18,23 @@ class Samples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     def __init__(self, split: Split, detector: Detector, seed: int):
         self._split, self._detector, self._seed = split, detector, seed
 
+    def __len__(self) -> int:
+        return len(self._split)
+
     def __getitem__(self, drawn: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
         step, index = drawn
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + step) * 1_000_003 + index)
-        return self._detector.augment(*self._split[index], generator)
+        image, target = self._detector.augment(*self._split[index], generator)
+        return image, target | {"index": torch.tensor(index)}
 
 
 def collate(samples: list[tuple[Tensor, dict[str, Tensor]]]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     """Keep lists: images of a batch may differ in size. Crowd regions are no objects to learn."""
     images = [image for image, _ in samples]
-    targets = [{name: target[name][~target["iscrowd"]] for name in ("boxes", "labels")} for _, target in samples]
+    targets = [
+        {name: target[name][~target["iscrowd"]] for name in ("boxes", "labels")} | {"index": target["index"]}
+        for _, target in samples
+    ]
     return images, targets
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -14,6 +16,7 @@ from detdistill.detectors.base import Detections, Detector, Taps, Target
 from detdistill.detectors.recorder import Call, Recorder
 from detdistill.detectors.resnet_fpn import KeepSize, Positive, ResNetFPNParams
 
+Length = Annotated[float, Field(gt=0, le=10_000)]
 SHARED_SOURCES = {"backbone": "backbone.fpn", "neck": "backbone.fpn"}
 
 
@@ -21,9 +24,9 @@ class TorchvisionParams(ResNetFPNParams):
     """What both families have beside backbone and neck."""
 
     family: str
-    anchors: list[list[float]]
+    anchors: list[Annotated[list[Length], Field(min_length=1)]]
     """Anchor sizes in pixels, one list a level."""
-    aspect_ratios: list[float] = [1.0]
+    aspect_ratios: Annotated[list[Length], Field(min_length=1)] = [1.0]
     """Height over width."""
     detections: Positive = 100
 

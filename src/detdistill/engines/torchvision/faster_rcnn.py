@@ -14,7 +14,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign
 
 from detdistill.detectors.base import Taps, Target
-from detdistill.detectors.recorder import Call
+from detdistill.detectors.recorder import Call, Recorder
 from detdistill.detectors.resnet_fpn import Positive, ResNetFPN
 from detdistill.engines.torchvision.detector import SHARED_SOURCES, TorchvisionDetector, TorchvisionParams, per_anchor
 
@@ -30,6 +30,9 @@ class FasterRCNNParams(TorchvisionParams):
     roi_positives: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Share of the sampled RoIs that may be positive."""
     roi_size: Positive = 7
+    roi_canonical: Annotated[float, Field(gt=0)] = 224.0
+    """Side in pixels of the box that belongs to stride 16; half of it belongs to stride 8, and so on (Lin et al.,
+    arXiv 1612.03144, equation 1). 224 is for images of 800 pixels, so 27 for those of 96."""
     roi_samples: Positive = 2
     """Samples along each side of a RoIAlign bin."""
     hidden: Positive = 1024
@@ -65,7 +68,9 @@ class FasterRCNNDetector(TorchvisionDetector):
             rpn_post_nms_top_n_train=sizes.rpn_post_nms,
             rpn_post_nms_top_n_test=sizes.rpn_post_nms,
             rpn_batch_size_per_image=sizes.rpn_batch,
-            box_roi_pool=MultiScaleRoIAlign(list(backbone.body), sizes.roi_size, sampling_ratio=sizes.roi_samples),
+            box_roi_pool=MultiScaleRoIAlign(
+                list(backbone.body), sizes.roi_size, sizes.roi_samples, canonical_scale=sizes.roi_canonical
+            ),
             box_head=TwoMLPHead(backbone.out_channels * sizes.roi_size**2, sizes.hidden),
             box_predictor=FastRCNNPredictor(sizes.hidden, num_classes + 1),
             box_batch_size_per_image=sizes.roi_batch,
@@ -81,10 +86,22 @@ class FasterRCNNDetector(TorchvisionDetector):
         if "rpn.head" in modules:
             self.model.rpn.head(list(features.values()))
         if any(module.startswith("roi_heads") for module in modules):
-            heads = self.model.roi_heads
-            maps = heads.box_roi_pool(features, list(roi_boxes or []), batch.image_sizes)
-            if modules & {"roi_heads.box_head", "roi_heads.box_predictor"}:
-                heads.box_predictor(heads.box_head(maps))
+            self._forward_rois(features, batch.image_sizes, modules, list(roi_boxes or []))
+
+    def _forward_rois(
+        self, neck: dict[str, Tensor], sizes: list[tuple[int, int]], modules: set[str], roi_boxes: list[Tensor]
+    ) -> None:
+        heads = self.model.roi_heads
+        maps = heads.box_roi_pool(neck, roi_boxes, sizes)
+        if modules & {"roi_heads.box_head", "roi_heads.box_predictor"}:
+            heads.box_predictor(heads.box_head(maps))
+
+    def observe_rois(self, taps: Taps, wanted: frozenset[str], roi_boxes: Sequence[Tensor]) -> Taps:
+        modules = {self.sources[tap] for tap in wanted}
+        with Recorder(self.model, sorted(modules)) as recorder:
+            self._forward_rois(taps.neck, taps.image_sizes, modules, list(roi_boxes))
+        self._read(taps, recorder.calls, None)
+        return taps
 
     def _assign_anchors(self, anchors: list[Tensor], targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
         labels, boxes = self.model.rpn.assign_targets_to_anchors(anchors, list(targets))

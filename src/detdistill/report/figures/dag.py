@@ -4,31 +4,33 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from detdistill.core.params import Study
+from detdistill.core.params import Study, load_tuning
 from detdistill.report.figures.style import FULL_WIDTH, INK
 
 _HALF = (0.62, 0.3)
 _PLACES = {
     "data": (0.0, 0.0),
     "teacher": (1.75, 0.75),
-    "start": (1.75, -0.75),
+    "student": (1.75, -0.75),
+    "tune": (3.5, 0.75),
     "distill": (3.5, 0.0),
-    "student": (3.5, -0.75),
     "evaluate": (5.25, 0.0),
+    "latency": (5.25, -0.75),
     "summarize": (7.0, 0.0),
     "report": (8.75, 0.0),
 }
 # What follows from others is left out: all that trains or evaluates needs the data, too.
 _NEEDS = (
     ("data", "teacher"),
-    ("data", "start"),
+    ("data", "student"),
+    ("teacher", "tune"),
+    ("tune", "distill"),
     ("teacher", "distill"),
-    ("start", "distill"),
-    ("start", "student"),
-    ("teacher", "evaluate"),
     ("student", "evaluate"),
     ("distill", "evaluate"),
+    ("student", "latency"),
     ("evaluate", "summarize"),
+    ("latency", "summarize"),
     ("summarize", "report"),
 )
 
@@ -36,15 +38,15 @@ _NEEDS = (
 def counts(study: Study) -> dict[str, int]:
     """How many steps of each rule the study has."""
     seeds, teachers = len(study.seeds), len(study.pairs)
-    students, distilled = len(study.plain) * seeds, len(study.taught) * seeds
-    runs = teachers + students + distilled
+    students, distilled = len(study.plain) * seeds, len(study.distilled) * seeds
     return {
         "data": 1,
         "teacher": teachers,
-        "start": teachers,
         "student": students,
+        "tune": sum(not run.like for run in study.distilled) if load_tuning(study.study) else 0,
         "distill": distilled,
-        "evaluate": runs,
+        "evaluate": teachers + students + distilled,
+        "latency": teachers,
         "summarize": 1,
         "report": 1,
     }
@@ -79,9 +81,13 @@ def _arrow(axes: Axes, before: str, after: str) -> None:
     (x1, y1), (x2, y2) = _PLACES[before], _PLACES[after]
     width, height = _HALF
     start, end, route = (x1 + width, y1), (x2 - width, y2), "arc3"
-    if after == "evaluate" and y1 != y2:
-        # Around the boxes between, into this one from above or below.
-        end, route = (x2, y2 + height * (1 if y1 > y2 else -1)), "angle,angleA=0,angleB=90,rad=6"
+    if x1 == x2:
+        start, end = (x1, y1 - height), (x2, y2 + height)
+    elif y1 < y2 and (before, after) == ("student", "evaluate"):
+        end = (x2 - width, y2 - height / 2)
+    elif before == "latency":
+        # Around, into the next one from below.
+        end, route = (x2, y2 - height), "angle,angleA=0,angleB=90,rad=6"
     arrow = FancyArrowPatch(
         start, end, connectionstyle=route, arrowstyle="-|>", mutation_scale=7, shrinkA=1, shrinkB=1, lw=0.7, color=INK
     )

@@ -1,8 +1,7 @@
-"""Truth and predictions on validation images: teacher, plain student and the distilled one that validation chose."""
+"""Validation images where the distilled student and the plain one differ most, with what each model finds there."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from matplotlib import patheffects
 from matplotlib.axes import Axes
@@ -12,59 +11,60 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from detdistill.analysis.choice import best_recipe
+from detdistill.analysis.contrast import at_best_threshold, found, most_changed
+from detdistill.analysis.matching import NOTHING, Scene, take
+from detdistill.analysis.results import PREDICTIONS
+from detdistill.analysis.summary import PairSummary, Summary
 from detdistill.core import paths
-from detdistill.core.files import read_json
-from detdistill.report.choice import best_recipe
-from detdistill.report.figures.style import FULL_WIDTH, INK
+from detdistill.dataset.manifest import Manifest
+from detdistill.dataset.records import Record
+from detdistill.report.figures.style import FULL_WIDTH, INK, class_labels
 from detdistill.report.names import Names
-from detdistill.report.summary import PairSummary, Summary
 
-SCORE = 0.5
-IOU = 0.5
+SPLIT = "val"
 IMAGES, WIDE_IMAGES = 6, 4  # across the page; few of wide images, so that their boxes can be told apart
+MOST_TALL = 1.6  # height over width of a row of pictures; what is taller is drawn smaller
 PIXELS = 360  # of a picture's longer side, about 300 to the inch on paper
 _LABEL_HEIGHT = 0.095  # of a class's name, as a share of the picture's width
+_LETTERS = 10  # of a class's name
 
 CORRECT, WRONG, MISSED = "#00c2ff", "#ff7a1a", "#ffffff"
 _MISSED_DASHES = (0.0, (2.0, 1.5))
-Box = tuple[float, float, float, float]
+ROWS = ("Truth", "Teacher", "Plain student", "Distilled")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One image with its objects, (box, 0-based label) each, and what each model of one pair predicts on it."""
+    """One image, and what teacher, plain and distilled student of one pair detect there; None without results."""
 
     pair: str
-    file_name: str
-    objects: list[tuple[Box, int]]
-    predictions: list[dict[str, Any] | None]
+    record: Record
+    scenes: list[Scene | None]
 
 
-def draw(summary: Summary, names: Names, images: Path) -> Figure:
-    """A column an image below the folder `images`, shared out over the pairs; a row a model, under the truth."""
-    truth = read_json(paths.data(summary["study"], "val.json"))
-    classes = {category["id"] - 1: category["name"] for category in truth["categories"]}
-    tallest = max(image["height"] / image["width"] for image in truth["images"])
+def draw(summary: Summary, names: Names, manifest: Manifest) -> Figure:
+    """A column an image, shared out over the pairs; a row a model, under the truth."""
+    records = manifest.split(SPLIT).records
+    folder = Path(manifest.folder) if manifest.folder else paths.data(manifest.study, "images")
+    tallest = min(max(record.height / record.width for record in records), MOST_TALL)
     across = IMAGES if tallest > 0.9 or len(summary["pairs"]) > 2 else WIDE_IMAGES
-    columns = _columns(summary, truth, across)
-    rows = ("Truth", "Teacher", "Plain student", "Distilled")
+    share = max(across // len(summary["pairs"]), 1)
+    columns = [
+        column
+        for pair, content in summary["pairs"].items()
+        for column in _columns(summary["study"], pair, content, records, len(manifest.classes), share)
+    ]
     layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.012, hspace=0.0)
-    pictures = [Image.open(images / column.file_name).convert("RGB") for column in columns]
-    figure = Figure(figsize=(FULL_WIDTH, FULL_WIDTH / across * tallest * len(rows) + 0.45), layout=layout)
-    grid = figure.subplots(len(rows), max(len(columns), 1), squeeze=False)
+    figure = Figure(figsize=(FULL_WIDTH, FULL_WIDTH / across * tallest * len(ROWS) + 0.45), layout=layout)
+    grid = figure.subplots(len(ROWS), max(len(columns), 1), squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    for axes, model in zip(grid[:, 0], rows, strict=True):
+    for axes, model in zip(grid[:, 0], ROWS, strict=True):
         axes.text(-0.05, 0.5, model, transform=axes.transAxes, rotation=90, va="center", ha="right")
-    for panels, column, picture in zip(grid.T, columns, pictures, strict=False):
-        width, height = picture.size
-        picture.thumbnail((PIXELS, PIXELS))
-        for axes in panels:
-            axes.imshow(picture, interpolation="none", extent=(0, width, height, 0))
-        for box, label in column.objects:
-            _box(panels[0], box, classes[label], MISSED)
-        for axes, found in zip(panels[1:], column.predictions, strict=True):
-            _predictions(axes, found, column.objects, classes)
+    labels = class_labels(manifest.classes, _LETTERS)
+    for panels, column in zip(grid.T, columns, strict=False):
+        _column(panels, column, folder, labels)
     for pair in summary["pairs"]:
         own = [axes for axes, column in zip(grid[0], columns, strict=False) if column.pair == pair]
         if own:
@@ -75,61 +75,51 @@ def draw(summary: Summary, names: Names, images: Path) -> Figure:
     return figure
 
 
-def _columns(summary: Summary, truth: dict[str, Any], across: int) -> list[Column]:
-    """The images of the fixed rule of `detections.json`, dealt out to the pairs in turn."""
-    columns = []
-    share = max(across // len(summary["pairs"]), 1)
-    for position, (pair, content) in enumerate(summary["pairs"].items()):
-        models = _models(summary["study"], pair, content)
-        images = next((list(found.values()) for found in models if found), [])
-        for image in images[position * share : (position + 1) * share]:
-            objects = [
-                (_corners(each["bbox"]), each["category_id"] - 1)
-                for each in truth["annotations"]
-                if each["image_id"] == image["image_id"]
-            ]
-            predictions = [found.get(image["image_id"]) for found in models]
-            columns.append(Column(pair, image["file_name"], objects, predictions))
-    return columns
+def _columns(
+    study: str, pair: str, content: PairSummary, records: list[Record], classes: int, share: int
+) -> list[Column]:
+    """The images of one pair; the first ones of the split where the two students cannot be compared."""
+    models = [_scenes(study, pair, name, content, records, classes) for name in _models(content)]
+    _, plain, distilled = models
+    chosen = most_changed(plain, distilled, share) if plain and distilled else range(min(share, len(records)))
+    return [Column(pair, records[index], [scenes[index] if scenes else None for scenes in models]) for index in chosen]
 
 
-def _models(study: str, pair: str, content: PairSummary) -> list[dict[int, dict[str, Any]]]:
-    """Image id -> predictions of the teacher, the plain student and the best distilled one; empty where missing.
-
-    Of several seeds the first that has results.
-    """
-    models = []
-    for recipe in (paths.TEACHER, paths.PLAIN, best_recipe(content)):
-        stats = content["teacher"] if recipe == paths.TEACHER else content["recipes"].get(recipe or "")
-        found = {}
-        if recipe and stats and stats["runs"]:
-            path = paths.run(study, pair, recipe, next(iter(stats["runs"])), "detections.json")
-            found = {image["image_id"]: image for image in read_json(path)["images"]}
-        models.append(found)
-    return models
+def _models(content: PairSummary) -> tuple[str | None, str | None, str | None]:
+    return paths.TEACHER, next(iter(content["plain"]), None), best_recipe(content)
 
 
-def _predictions(
-    axes: Axes, found: dict[str, Any] | None, objects: list[tuple[Box, int]], classes: dict[int, str]
-) -> None:
-    """Greedy by score: a prediction is right when it meets an object of its class that none has taken yet."""
-    if found is None:
-        axes.text(0.5, 0.5, "missing", transform=axes.transAxes, ha="center", va="center", backgroundcolor="white")
-        return
-    free = list(range(len(objects)))
-    ranked = sorted(zip(found["scores"], found["boxes"], found["labels"], strict=True), key=lambda each: -each[0])
-    for score, box, label in ranked:
-        if score < SCORE:
-            break
-        hits = [index for index in free if objects[index][1] == label and _iou(box, objects[index][0]) >= IOU]
-        if hits:
-            free.remove(max(hits, key=lambda index: _iou(box, objects[index][0])))
-        _box(axes, box, classes[label], CORRECT if hits else WRONG)
-    for index in free:
-        _box(axes, objects[index][0], None, MISSED)
+def _scenes(
+    study: str, pair: str, recipe: str | None, content: PairSummary, records: list[Record], classes: int
+) -> list[Scene] | None:
+    """The detections of the first seed that has results, at its best threshold."""
+    stats = content["teacher"] if recipe == paths.TEACHER else content["recipes"].get(recipe or "")
+    if not recipe or not stats or not stats["AP50"]["n"]:
+        return None
+    seed = next(iter(stats["AP50"]["values"]))
+    return at_best_threshold(paths.run(study, pair, recipe, seed, PREDICTIONS), SPLIT, records, classes)
 
 
-def _box(axes: Axes, box: Box, text: str | None, hue: str) -> None:
+def _column(panels: list[Axes], column: Column, folder: Path, classes: list[str]) -> None:
+    record = column.record
+    picture = Image.open(folder / record.file_name).convert("RGB")
+    picture.thumbnail((PIXELS, PIXELS))
+    for axes in panels:
+        axes.imshow(picture, interpolation="none", extent=(0, record.width, record.height, 0))
+    for box, label in zip(record.boxes.tolist(), record.labels.tolist(), strict=True):
+        _box(panels[0], box, classes[label], MISSED)
+    for axes, scene in zip(panels[1:], column.scenes, strict=True):
+        if scene is None:
+            axes.text(0.5, 0.5, "missing", transform=axes.transAxes, ha="center", va="center", backgroundcolor="white")
+            continue
+        taken = take(scene, scene.crowd).tolist()
+        for box, label, right in zip(scene.boxes.tolist(), scene.labels.tolist(), taken, strict=True):
+            _box(axes, box, classes[label], WRONG if right == NOTHING else CORRECT)
+        for index in set(range(len(record.boxes))) - found(scene):
+            _box(axes, record.boxes[index].tolist(), None, MISSED)
+
+
+def _box(axes: Axes, box: list[float], text: str | None, hue: str) -> None:
     """A box with its class above it, or inside where the image ends; one without text is dashed: a missed object."""
     x1, y1, x2, y2 = box
     edge = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=hue, linewidth=0.9)
@@ -149,16 +139,3 @@ def _legend() -> list[Line2D]:
         Line2D([], [], color=WRONG, label="wrong class or place"),
         Line2D([], [], color=INK, linestyle=_MISSED_DASHES, label="missed (dashed white)"),
     ]
-
-
-def _corners(bbox: list[float]) -> Box:
-    x, y, width, height = bbox
-    return x, y, x + width, y + height
-
-
-def _iou(a: Box, b: Box) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    overlap = max(width, 0.0) * max(height, 0.0)
-    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
-    return overlap / (areas - overlap) if areas > overlap else 0.0

@@ -1,99 +1,119 @@
-"""Gain of every recipe over the plain students, by level: seeds, mean and 95 % interval."""
+"""Gain of every recipe of every pair over its plain student, by level: a forest plot with the verdict in words."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import blended_transform_factory
 
-from detdistill.report import taxonomy
+from detdistill.analysis import taxonomy
+from detdistill.analysis.summary import RecipeStats, Summary, by_level
+from detdistill.report import numbers, verdicts
 from detdistill.report.figures.style import FULL_WIDTH, GREY, INK, colour, light_grid
+from detdistill.report.literature import Literature
 from detdistill.report.names import Names
-from detdistill.report.statistics import Stat
-from detdistill.report.summary import Row, Summary
 
-ROW_HEIGHT = 0.23
-STEPS_OFFSET, TIME_OFFSET = 0.13, -0.17
+ROW_HEIGHT = 0.185  # inches, less where the page is full
+MOST_HEIGHT = 8.4
+_OUTSIDE = 0.75  # inches around the rows
+_FONT = 8
+_ALONE, _COMMON = "o", "s"
 
 
-def draw(summary: Summary, names: Names) -> Figure:
-    """One panel a pair, one line a recipe; an interval that leaves the panel ends in an arrow at its edge."""
-    pairs = list(summary["pairs"])
-    rows = {pair: [row for row in summary["levels"] if row["pair"] == pair] for pair in pairs}
-    tallest = max(len(each) + len(_groups(each)) for each in rows.values())
-    figure = Figure(figsize=(FULL_WIDTH, 0.95 + ROW_HEIGHT * tallest), layout="constrained")
-    panels = figure.subplots(1, len(pairs), sharex=True, squeeze=False)[0]
-    limits = _limits(summary["levels"])
-    for axes, pair in zip(panels, pairs, strict=True):
-        _panel(axes, rows[pair], names, limits, tallest)
-        axes.set_title(names.pair(pair), fontweight="bold")
-    figure.legend(handles=_legend(), loc="outside lower center", ncols=4, handletextpad=0.4, columnspacing=1.6)
+def draw(summary: Summary, names: Names, literature: Literature) -> Figure:
+    """A line a recipe under the heading of its level; published gains are open marks, and never decide the axis."""
+    rows = by_level(summary)
+    groups = list(dict.fromkeys(_group(stats) for _, _, stats in rows))
+    height = len(rows) + len(groups)
+    row = min(ROW_HEIGHT, (MOST_HEIGHT - _OUTSIDE) / max(height, 1))
+    size = _FONT * row / ROW_HEIGHT
+    figure = Figure(figsize=(FULL_WIDTH, _OUTSIDE + row * max(height, 3)), layout="constrained")
+    axes = figure.subplots()
+    common = common_methods(summary)
+    left, right = _limits([stats for _, _, stats in rows])
+    place = 0
+    for group in groups:
+        own = [row for row in rows if _group(row[2]) == group]
+        hue = colour(own[0][2]["levels"])
+        _beside(axes, place, -6, group, "right", fontweight="bold", fontsize=size, color=hue)
+        place -= 1
+        for pair, recipe, stats in own:
+            _beside(axes, place, -6, names.across(pair, recipe), "right", fontsize=size)
+            _estimate(axes, stats, place, _COMMON if common & set(stats["methods"]) else _ALONE, size)
+            _published(axes, stats, place, (left, right), names.pair(pair), literature)
+            place -= 1
+    axes.axvline(0, color=INK, linewidth=0.7)
+    axes.set(xlim=(left, right), ylim=(-height + 0.4, 0.6), yticks=[], xlabel="Gain in AP50 (points)")
+    axes.spines["left"].set_visible(False)
+    light_grid(axes, "x")
+    handles = _legend(literature, common, verdicts.judged(summary))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, handletextpad=0.4, columnspacing=1.6)
     return figure
 
 
-def _groups(rows: list[Row]) -> list[str]:
-    return list(dict.fromkeys(_group(row) for row in rows))
-
-
-def _group(row: Row) -> str:
-    return taxonomy.label(row["levels"]) if len(row["levels"]) == 1 else "Several levels"
-
-
-def _panel(axes: Axes, rows: list[Row], names: Names, limits: tuple[float, float], tallest: int) -> None:
-    def label(text: str, style: str) -> None:
-        # Clear of the arrows at the panel's edge.
-        at = axes.get_yaxis_transform()
-        axes.annotate(text, (0, place), (-6, 0), at, "offset points", ha="right", va="center", style=style)
-
-    place = 0
-    for group in _groups(rows):
-        label(group, "italic")
-        place -= 1
-        for row in [row for row in rows if _group(row) == group]:
-            label(names.recipe(row["pair"], row["recipe"]), "normal")
-            hue = colour(row["levels"])
-            if not row["AP50"]["n"]:
-                axes.text(0.02, place, "missing", transform=axes.get_yaxis_transform(), va="center", color=GREY)
-            _estimate(axes, row["gain_equal_steps"], place + STEPS_OFFSET, limits, hue, filled=True)
-            _estimate(axes, row["gain_equal_time"], place + TIME_OFFSET, limits, hue, filled=False)
-            place -= 1
-    axes.axvline(0, color=INK, linewidth=0.7)
-    axes.set(xlim=limits, ylim=(-tallest + 0.4, 0.5), yticks=[], xlabel="Gain in AP50 (points)")
-    axes.spines["left"].set_visible(False)
-    light_grid(axes, "x")
-
-
-def _estimate(axes: Axes, gain: Stat, y: float, limits: tuple[float, float], hue: str, filled: bool) -> None:
-    if gain["mean"] is None:
-        return
-    if gain["low"] is not None and gain["high"] is not None:
-        low, high = 100 * gain["low"], 100 * gain["high"]
-        left, right = max(low, limits[0]), min(high, limits[1])
-        alpha = 1.0 if filled else 0.55
-        axes.plot([left, right], [y, y], color=hue, linewidth=1.0, alpha=alpha, solid_capstyle="butt")
-        for end, edge, arrow in ((low, left, "<"), (high, right, ">")):
-            axes.plot([edge], [y], "|" if end == edge else arrow, color=hue, ms=4, alpha=alpha, clip_on=False)
-    face = hue if filled else "white"
-    axes.plot([100 * gain["mean"]], [y], "D", ms=4.6, mfc=face, mec=hue, mew=0.9)
-    seeds = [100 * value for value in gain["values"].values()]
-    axes.plot(seeds, [y] * len(seeds), "o", ms=2.4, mfc="white", mec=INK, mew=0.5)
-
-
-def _limits(rows: list[Row]) -> tuple[float, float]:
-    """The range of the single seeds with a margin: with two seeds the intervals would crush everything else."""
-    gains = [row[kind] for row in rows for kind in ("gain_equal_steps", "gain_equal_time")]  # type: ignore[literal-required]
-    seeds = [100 * value for gain in gains for value in gain["values"].values()] + [0.0]
-    margin = max(0.35 * (max(seeds) - min(seeds)), 1.0)
-    return min(seeds) - margin, max(seeds) + margin
-
-
-def _legend() -> list[Line2D]:
-    def line(label: str, marker: str, face: str, size: float, width: float) -> Line2D:
-        return Line2D(
-            [], [], color=INK, marker=marker, markerfacecolor=face, markersize=size, linewidth=width, label=label
-        )
-
-    return [
-        line("equal steps, mean and 95 % interval", "D", INK, 4.6, 1.0),
-        line("equal core time (against the longer plain run)", "D", "white", 4.6, 1.0),
-        line("one seed", "o", "white", 2.4, 0),
-        Line2D([], [], color=INK, marker=">", markersize=4, linewidth=1.0, label="interval leaves the panel"),
+def common_methods(summary: Summary) -> set[str]:
+    """The methods that every pair trains alone, so that they link the pairs; none where there is one pair."""
+    alone = [
+        {next(iter(stats["methods"])) for stats in content["recipes"].values() if len(stats["methods"]) == 1}
+        for content in summary["pairs"].values()
     ]
+    return set.intersection(*alone) if len(alone) > 1 else set()
+
+
+def _group(stats: RecipeStats) -> str:
+    return taxonomy.label(stats["levels"]) if len(stats["levels"]) == 1 else "Several levels"
+
+
+def _beside(axes: Axes, place: float, shift: float, text: str, align: str, x: float = 0, **style: object) -> None:
+    at = blended_transform_factory(axes.transAxes, axes.transData)
+    axes.annotate(text, (x, place), (shift, 0), at, "offset points", ha=align, va="center", **style)  # type: ignore[arg-type]
+
+
+def _estimate(axes: Axes, stats: RecipeStats, y: float, marker: str, size: float) -> None:
+    effect, hue = stats["effect"], colour(stats["levels"])
+    if effect is None:
+        why = "no plain student" if stats["AP50"]["n"] else "missing"
+        _beside(axes, y, 6, why, "left", x=1, color=GREY, fontsize=size)
+        return
+    if effect["low"] is not None and effect["high"] is not None:
+        ends = [100 * effect["low"], 100 * effect["high"]]
+        axes.plot(ends, [y, y], color=hue, linewidth=1.2, solid_capstyle="butt")
+        axes.plot(ends, [y, y], "|", color=hue, ms=5)
+    seeds = [100 * value for value in stats["seed_gains"]["values"].values()]
+    axes.plot([100 * effect["difference"]], [y], marker, ms=5, mfc=hue, mec="white", mew=0.5)
+    axes.plot(seeds, [y] * len(seeds), ".", ms=2.5, color=INK, mew=0, zorder=3)
+    told = f"{numbers.points(effect['difference'], signed=True)}  {verdicts.word(effect)}"
+    decided = effect["verdict"] in ("helps", "hurts")
+    weight, ink = ("bold", INK) if decided else ("normal", GREY)
+    _beside(axes, y, 6, told, "left", x=1, fontsize=size, fontweight=weight, color=ink)
+
+
+def _published(
+    axes: Axes, stats: RecipeStats, y: float, limits: tuple[float, float], family: str, literature: Literature
+) -> None:
+    if len(stats["methods"]) != 1:
+        return
+    gain = literature.gain(next(iter(stats["methods"])), family)
+    if gain is not None and limits[0] <= gain <= limits[1]:
+        axes.plot([gain], [y], "D", ms=4, mfc="none", mec=GREY, mew=0.8, zorder=1)
+
+
+def _limits(rows: list[RecipeStats]) -> tuple[float, float]:
+    """All intervals and seeds, with a margin."""
+    found = [0.0]
+    for stats in rows:
+        found += stats["seed_gains"]["values"].values()
+        if effect := stats["effect"]:
+            found += [value for value in (effect["difference"], effect["low"], effect["high"]) if value is not None]
+    margin = max(0.04 * (max(found) - min(found)), 0.005)
+    return 100 * (min(found) - margin), 100 * (max(found) + margin)
+
+
+def _legend(literature: Literature, common: set[str], judged: bool) -> list[Line2D]:
+    interval = ", simultaneous 95 % interval" if judged else ""
+    handles = [Line2D([], [], color=INK, marker=_ALONE, ms=5, linewidth=1.2 if judged else 0, label=f"mean{interval}")]
+    if common:
+        papers = numbers.listing([literature.name(method) for method in sorted(common)])
+        handles.append(Line2D([], [], color=INK, marker=_COMMON, ms=5, linewidth=0, label=f"{papers}, in every pair"))
+    handles.append(Line2D([], [], color=INK, marker=".", ms=2.5, linewidth=0, label="one seed"))
+    published = Line2D([], [], color=GREY, marker="D", mfc="none", ms=4, linewidth=0, label="published (elsewhere)")
+    return [*handles, published]

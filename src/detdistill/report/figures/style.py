@@ -1,11 +1,12 @@
 """One look for every figure: sizes of the printed page, a palette that the colour-blind can read, repeatable SVG."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -67,6 +68,17 @@ def save(path: Path, draw: Callable[P, Figure], *args: P.args, **kwargs: P.kwarg
         buffer = io.BytesIO()
         draw(*args, **kwargs).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     write_atomic(path, buffer.getvalue())
+
+
+def class_labels(names: Sequence[str], letters: int) -> list[str]:
+    """Names of classes as they are drawn: cut to so many letters, and `class 3` for a script that the font has not."""
+    font = font_manager.get_font(font_manager.findfont(_STYLE["font.family"]))
+    known = font.get_charmap()
+    labels = []
+    for number, name in enumerate(names, 1):
+        drawn = name if all(ord(letter) in known for letter in name) else f"class {number}"
+        labels.append(drawn if len(drawn) <= letters else f"{drawn[: letters - 1]}…")
+    return labels
 
 
 def colour(levels: list[str]) -> str:

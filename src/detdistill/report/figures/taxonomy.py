@@ -8,16 +8,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from detdistill.report import taxonomy
+from detdistill.analysis import taxonomy
+from detdistill.analysis.summary import Summary
 from detdistill.report.figures.style import FULL_WIDTH, GREY, INK, LEVEL
 from detdistill.report.literature import Literature
 from detdistill.report.names import Names
-from detdistill.report.summary import Summary
 
 _INCH = 2.54
 _WIDTH, _HEIGHT = FULL_WIDTH * _INCH, 8.5
 _MARKS = "●■◆▲▼"
 _LINE = 0.34
+_LISTED = 3
+"""Methods of a level; more of them share lines."""
+_BOLD = 4
+"""Letters that a line of bold type and marks has fewer."""
 # The marks are not in the text's font.
 _FONTS = ["STIXGeneral", "DejaVu Sans"]
 
@@ -117,16 +121,20 @@ def _methods(axes: Axes, place: Place, measured: dict[str, str], literature: Lit
     level = place.level or ""
     hue = LEVEL[level] if measured else GREY
     axes.text(x, y, f"Level: {taxonomy.LABELS[level]}", style="italic", va="center", fontsize=7.5, color=hue)
-    for method, marks in sorted(measured.items()):
+    # A mark stays with its method at the end of a line.
+    entries = [f"{_paper(method, literature)}\u00a0{marks}" for method, marks in sorted(measured.items())]
+    few = len(entries) <= _LISTED
+    for line in entries if few else textwrap.wrap(", ".join(entries), place.columns - _BOLD):
         y -= _LINE
-        entry = f"{_paper(method, literature)} {marks}"
-        axes.text(x, y, entry, va="center", fontweight="bold", fontsize=8.5, color=hue, family=_FONTS)
+        size = 8.5 if few else 7.5
+        axes.text(x, y, line, va="center", fontweight="bold", fontsize=size, color=hue, family=_FONTS)
     here = [method for method, where in taxonomy.implemented().items() if where == level]
     coded = {_paper(method, literature) for method in here}
     waiting = [_paper(method, literature) for method in here if method not in measured]
     published = [each.name for each in literature.references.values() if level in each.levels]
-    for others, ink in ((waiting, INK), ([name for name in published if name not in coded], GREY)):
-        for line in textwrap.wrap(", ".join(others), place.columns):
+    unwritten = [name for name in published if name not in coded]
+    for others, ink in ((waiting, INK), (unwritten, GREY)):
+        for line in textwrap.wrap(", ".join(dict.fromkeys(others)), place.columns):
             y -= _LINE
             axes.text(x, y, line, va="center", fontsize=7.5, color=ink)
 

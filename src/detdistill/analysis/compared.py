@@ -1,0 +1,99 @@
+"""Every student held against the plain student of its pair and schedule."""
+
+from collections.abc import Mapping
+
+from detdistill.analysis import taxonomy
+from detdistill.analysis.effects import Effect, Family, additive
+from detdistill.analysis.plan import Plan
+from detdistill.analysis.power import half_width, seeds_needed
+from detdistill.analysis.runs import AllRuns, run_stats
+from detdistill.analysis.sampling import sampling
+from detdistill.analysis.statistics import paired, stat
+from detdistill.analysis.summary import FamilySummary, RecipeStats, Tried, Tuned
+from detdistill.core import paths
+from detdistill.core.files import read_json
+from detdistill.core.params import DistilledRun, PlainRun
+
+GAINS = {"one_point": 0.01, "two_points": 0.02}
+
+Control = tuple[str, str]
+"""A pair and one of its plain recipes: the key of a family."""
+
+
+def families(plan: Plan, runs: AllRuns) -> dict[Control, Family]:
+    """Plain recipe -> it and the recipes of its schedule, as far as they have an AP50 on the test split."""
+    found = {}
+    for plain in plan.study.plain:
+        recipes = {
+            run.recipe: values
+            for run in plan.study.distilled
+            if run.pair == plain.pair and plan.control(run) == plain.recipe
+            if (values := runs[run.pair, run.recipe].test("AP50"))
+        }
+        baseline = runs[plain.pair, plain.recipe].test("AP50")
+        if baseline and recipes:
+            found[plain.pair, plain.recipe] = Family(baseline, recipes)
+    return found
+
+
+def family_summary(plan: Plan, control: Control, family: Family) -> FamilySummary:
+    """What the spread of a family allows to see."""
+    return FamilySummary(
+        plain=control[1],
+        recipes=list(family.recipes),
+        schedule_factor=plan.slices[control].schedule_factor,
+        spread=family.spread,
+        freedom=family.freedom,
+        half_width=half_width(family, len(plan.study.seeds)),
+        seeds_needed={name: seeds_needed(family, gain) for name, gain in GAINS.items()},
+    )
+
+
+def compared(plan: Plan, run: PlainRun, runs: AllRuns, family: Family | None, effect: Effect | None) -> RecipeStats:
+    """A student with its family and its effect; a plain one has neither, and stands beside the shortest schedule."""
+    plain = plan.control(run)
+    own, base = runs[run.pair, run.recipe], runs[run.pair, plain]
+    taught = run if isinstance(run, DistilledRun) else None
+    teacher = taught.teaching if taught else None
+    methods = plan.source(run).methods
+    method_levels = {method: taxonomy.level_of(method) for method in methods}
+    above = runs[teacher, paths.TEACHER].test("AP50") if teacher else {}
+    return RecipeStats(
+        **run_stats(own),
+        teacher=teacher,
+        like=taught.like if taught else None,
+        plain=plain,
+        levels=taxonomy.ordered(set(method_levels.values())),
+        methods=methods,
+        method_levels=method_levels,
+        schedule_factor=plan.schedule(run),
+        effect=effect,
+        additive=additive(family).get(run.recipe) if family and effect else None,
+        seed_gains=paired(own.test("AP50"), base.test("AP50")),
+        gain_AP=_difference(own.test("AP"), base.test("AP")),
+        gap_closed=_gap_closed(own.test("AP50"), base.test("AP50"), above),
+        sampling=sampling(own.resampled, base.resampled) if taught else None,
+        tuned=_tuned(plan.study.study, run.pair, run.recipe) if taught and not taught.like else None,
+    )
+
+
+def _difference(ours: Mapping[str, float], baseline: Mapping[str, float]) -> float | None:
+    mine, theirs = stat(ours)["mean"], stat(baseline)["mean"]
+    return mine - theirs if mine is not None and theirs is not None else None
+
+
+def _gap_closed(ours: Mapping[str, float], base: Mapping[str, float], teacher: Mapping[str, float]) -> float | None:
+    """(ours - baseline) / (teacher - baseline) of the means; a baseline that reaches the teacher leaves no gap."""
+    gain, gap = _difference(ours, base), _difference(teacher, base)
+    return gain / gap if gain is not None and gap is not None and gap > 0 else None
+
+
+def _tuned(study: str, pair: str, recipe: str) -> Tuned | None:
+    """What tuning found for a recipe; None in a study that does not tune."""
+    file = paths.tuning(study, pair, recipe, "tuning.json")
+    if not file.is_file():
+        return None
+    read = read_json(file)
+    grid = [Tried(factor=t["factor"], AP50=t["AP50"], gradient_share=t["gradient_share"]) for t in read["grid"]]
+    settings = {name: read[name] for name in ("factor", "share", "seed", "schedule_factor")}
+    return Tuned(**settings, grid=grid)  # type: ignore[typeddict-item]

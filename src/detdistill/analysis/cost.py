@@ -1,0 +1,134 @@
+"""What a study cost: times of training, tuning and inference, and comparisons at equal core time. `cost.json`.
+
+Nothing in here repeats. Core seconds of a recipe are those of one training, validation left out, with its seeds' share
+of asking the teacher once. With the teacher they also hold a share of its training: that over the runs it teaches.
+Tuning is told apart.
+"""
+
+from typing import Any, TypedDict
+
+from detdistill.analysis.equal_cost import EqualCost, Schedule, at_equal_cost, pooled
+from detdistill.analysis.plan import Plan
+from detdistill.analysis.runs import AllRuns, Runs
+from detdistill.analysis.statistics import Stat, stat
+from detdistill.core import paths
+from detdistill.core.files import read_json
+from detdistill.core.params import DistilledRun, PlainRun
+
+
+class RecipeCost(TypedDict):
+    """`core_seconds` and `with_teacher` are of one run; `step` is core time an image over the plain student's.
+
+    `alone` and `taught` compare with plain training for `core_seconds` and for `with_teacher`; `tuning` is in seconds.
+    """
+
+    training_core_seconds: Stat
+    images_per_second: Stat
+    core_seconds: float | None
+    with_teacher: float | None
+    step: float | None
+    alone: EqualCost | None
+    taught: EqualCost | None
+    tuning: float | None
+
+
+class PairCost(TypedDict):
+    """`latency` is milliseconds an image of teacher and student, measured alone; None where it was not measured.
+
+    `seed` is the core seconds of one more seed of every recipe, by plain recipe of the family.
+    """
+
+    latency: dict[str, float] | None
+    teacher_core_seconds: float | None
+    recipes: dict[str, RecipeCost]
+    seed: dict[str, float]
+
+
+class Cost(TypedDict):
+    pairs: dict[str, PairCost]
+
+
+def build(plan: Plan, runs: AllRuns) -> Cost:
+    """The cost of a study from all of its runs."""
+    return Cost(pairs={pair.pair: _pair(plan, pair.pair, runs) for pair in plan.study.pairs})
+
+
+def _pair(plan: Plan, pair: str, runs: AllRuns) -> PairCost:
+    students = [run for run in plan.students if run.pair == pair]
+    recipes = {run.recipe: _recipe(plan, run, runs) for run in students}
+    seed = {
+        plain: sum(
+            recipes[run.recipe]["training_core_seconds"]["mean"] or 0.0
+            for run in students
+            if run.recipe == plain or (isinstance(run, DistilledRun) and plan.control(run) == plain)
+        )
+        for plain in plan.plain(pair)
+    }
+    return PairCost(
+        latency=_latency(plan.study.study, pair),
+        teacher_core_seconds=stat(runs[pair, paths.TEACHER].timing("training_core_seconds"))["mean"],
+        recipes=recipes,
+        seed=seed,
+    )
+
+
+def _recipe(plan: Plan, run: PlainRun, runs: AllRuns) -> RecipeCost:
+    own = runs[run.pair, run.recipe]
+    training = stat(own.timing("training_core_seconds"))
+    answers = stat(own.timing("answers_core_seconds"))["mean"]
+    alone, taught = training["mean"], None
+    if isinstance(run, DistilledRun) and alone is not None and answers is not None:
+        alone += answers / len(own.results)
+        if share := _teacher_share(plan, run.teaching, runs):
+            taught = alone + share
+    schedules = [_schedule(runs[run.pair, plain]) for plain in plan.plain(run.pair)]
+    spread = pooled([runs[each.pair, each.recipe].test("AP50") for each in plan.students if each.pair == run.pair])
+
+    def against_plain(seconds: float | None) -> EqualCost | None:
+        return at_equal_cost(own.test("AP50"), seconds, schedules, spread) if seconds is not None else None
+
+    distilled = isinstance(run, DistilledRun)
+    return RecipeCost(
+        training_core_seconds=training,
+        images_per_second=stat(own.timing("images_per_second")),
+        core_seconds=alone,
+        with_teacher=taught,
+        step=_ratio(own, runs[run.pair, plan.control(run)]),
+        alone=against_plain(alone) if distilled else None,
+        taught=against_plain(taught) if distilled else None,
+        tuning=_tuning(plan.study.study, run),
+    )
+
+
+def _schedule(runs: Runs) -> Schedule:
+    return Schedule(stat(runs.timing("training_core_seconds"))["mean"] or 0.0, runs.test("AP50"))
+
+
+def _teacher_share(plan: Plan, teacher: str, runs: AllRuns) -> float | None:
+    """Core seconds of a teacher's training over the runs that it teaches."""
+    seconds = stat(runs[teacher, paths.TEACHER].timing("training_core_seconds"))["mean"]
+    taught = [run for run in plan.study.distilled if run.teaching == teacher]
+    return seconds / (len(taught) * len(plan.study.seeds)) if seconds is not None else None
+
+
+def _ratio(ours: Runs, plain: Runs) -> float | None:
+    """Core time an image over the plain student's."""
+    mine, theirs = (_per_image(each)["mean"] for each in (ours, plain))
+    return mine / theirs if mine is not None and theirs else None
+
+
+def _per_image(runs: Runs) -> Stat:
+    return stat({seed: each.timing["training_core_seconds"] / each.images for seed, each in runs.results.items()})
+
+
+def _latency(study: str, pair: str) -> dict[str, float] | None:
+    file = paths.latency(study, pair)
+    if not file.is_file():
+        return None
+    read: dict[str, Any] = read_json(file)
+    return {side: read[side]["milliseconds_per_image"] for side in (paths.TEACHER, paths.STUDENT)}
+
+
+def _tuning(study: str, run: PlainRun) -> float | None:
+    file = paths.tuning(study, run.pair, run.recipe, "timing.json")
+    return float(read_json(file)["core_seconds"]) if file.is_file() else None

@@ -1,0 +1,62 @@
+"""The `summarize` step: every run of a study becomes `summary.json`, and what cannot repeat `cost.json`.
+
+A run without results is listed as missing.
+"""
+
+from detdistill.analysis import cost, runs, slices
+from detdistill.analysis.compared import compared, families, family_summary
+from detdistill.analysis.detected import SPLIT, Reader
+from detdistill.analysis.effects import effects
+from detdistill.analysis.plan import Plan
+from detdistill.analysis.runs import AllRuns, run_stats
+from detdistill.analysis.summary import PairSummary, RecipeStats, Summary
+from detdistill.core import paths
+from detdistill.core.files import write_json
+from detdistill.core.params import PlainRun, load_study
+from detdistill.core.timing import measure
+from detdistill.dataset import manifest
+
+
+def summarize(study_name: str) -> None:
+    """Write `summary.json`, `cost.json` and the step's own `timing.json` below `reports/STUDY`.
+
+    Raises UserError when a params file, the data or a result is unreadable.
+    """
+    with measure("summarize") as spent:
+        plan = Plan(load_study(study_name))
+        data = manifest.load(study_name)
+        reader = Reader(data.split(SPLIT))
+        found = runs.read(plan.study, reader)
+        write_json(paths.summary(study_name), build(plan, found, data.digest, reader.size_bounds))
+        write_json(paths.summary(study_name).with_name("cost.json"), cost.build(plan, found))
+    spent.record(paths.summary(study_name).with_name("timing.json"))
+
+
+def build(plan: Plan, found: AllRuns, data: str, size_bounds: list[float]) -> Summary:
+    """The summary of a study from all of its runs."""
+    study, of = plan.study, families(plan, found)
+    told = effects(of)
+
+    def student(run: PlainRun) -> RecipeStats:
+        key = (run.pair, plan.control(run))
+        return compared(plan, run, found, of.get(key), told.get(key, {}).get(run.recipe))
+
+    pairs = {
+        pair.pair: PairSummary(
+            engine=pair.engine,
+            teacher=run_stats(found[pair.pair, paths.TEACHER]),
+            plain=plan.plain(pair.pair),
+            recipes={run.recipe: student(run) for run in plan.students if run.pair == pair.pair},
+            families=[family_summary(plan, key, family) for key, family in of.items() if key[0] == pair.pair],
+        )
+        for pair in study.pairs
+    }
+    return Summary(
+        study=study.study,
+        title=study.title,
+        seeds=study.seeds,
+        data=data,
+        params=slices.digests(study),
+        size_bounds=size_bounds,
+        pairs=pairs,
+    )

@@ -1,0 +1,30 @@
+"""The latency step: what an image takes by the two architectures of a pair, with nothing else on the machine.
+
+All students of a pair are one architecture, so the first plain one stands for them.
+"""
+
+import torch
+
+from detdistill.core import paths
+from detdistill.core.params import load_study
+from detdistill.core.timing import measure
+from detdistill.dataset import manifest
+from detdistill.evaluate.cost import latency
+from detdistill.evaluate.predict import as_float
+from detdistill.evaluate.trained import trained
+
+IMAGES = 10
+
+
+def measure_latency(study: str, pair: str) -> None:
+    """Write `latency.json` of a pair. Raises UserError for an unknown pair and a missing or foreign checkpoint."""
+    with measure("latency") as cost:
+        plan = load_study(study)
+        plain = next(run.recipe for run in plan.plain if run.pair == plan.pair(pair).pair)
+        data = manifest.load(study)
+        validation = data.split("val")
+        torch.set_num_threads(1)
+        images = [as_float(validation.image(index)) for index in range(min(IMAGES, len(validation)))]
+        teacher = latency(trained(study, pair, paths.TEACHER, paths.ONCE, data), images)
+        student = latency(trained(study, pair, plain, plan.seeds[0], data), images)
+    cost.record(paths.latency(study, pair), teacher=teacher, student=student)

@@ -1,0 +1,124 @@
+"""The summary and the cost of a study of made-up numbers: that they agree with the runs, and what of them repeats."""
+
+import json
+import shutil
+
+import fake_study
+import pytest
+
+from detdistill.analysis.choice import best_recipe
+from detdistill.analysis.summarize import summarize
+from detdistill.core import paths
+from detdistill.core.errors import UserError
+from detdistill.core.files import read_json
+
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The root of a summarised study of two pairs."""
+    root = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(root)
+        fake_study.make(root, SEEDS, ("faster_rcnn", "retinanet"))
+        summarize("fake")
+    return root
+
+
+@pytest.fixture
+def study(made, monkeypatch):
+    """The same as the project root, for tests that only look."""
+    monkeypatch.chdir(made)
+
+
+@pytest.fixture
+def own(made, tmp_path, monkeypatch):
+    """A copy as the project root, for tests that change it."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def summary():
+    return read_json(paths.summary("fake"))
+
+
+def cost(pair):
+    return read_json(paths.summary("fake").with_name("cost.json"))["pairs"][pair]
+
+
+def of_runs(pair, recipe, file, figure):
+    """The mean over seeds of a figure of a run's file."""
+    found = [read_json(paths.run("fake", pair, recipe, seed, file)) for seed in SEEDS]
+    return sum(figure(each) for each in found) / len(found)
+
+
+def test_a_gain_is_over_the_plain_student_of_the_same_schedule(study):
+    recipes = summary()["pairs"]["faster_rcnn"]["recipes"]
+    for recipe, plain in (("mimic", "plain"), ("mimic_2x", "plain_2x")):
+        ours, base = (
+            of_runs("faster_rcnn", name, "metrics.json", lambda each: each["test"]["AP50"]) for name in (recipe, plain)
+        )
+        assert recipes[recipe]["plain"] == plain
+        assert recipes[recipe]["effect"]["difference"] == pytest.approx(ours - base)
+        teacher = summary()["pairs"]["faster_rcnn"]["teacher"]["AP50"]["mean"]
+        assert recipes[recipe]["gap_closed"] == pytest.approx((ours - base) / (teacher - base))
+
+
+def test_a_recipe_like_another_has_its_methods_and_no_tuning_of_its_own(study):
+    recipes = summary()["pairs"]["faster_rcnn"]["recipes"]
+    assert recipes["mimic_2x"]["methods"] == recipes["mimic"]["methods"] == {"mimic": {"weight": 1.0}}
+    assert recipes["mimic"]["tuned"]["share"] == 0.3
+    assert recipes["mimic_2x"]["tuned"] is None
+
+
+def test_families_are_parted_by_schedule(study):
+    first, second = summary()["pairs"]["faster_rcnn"]["families"]
+    assert (first["plain"], len(first["recipes"]), first["freedom"]) == ("plain", 6, 14)
+    assert (second["plain"], second["recipes"], second["freedom"]) == ("plain_2x", ["mimic_2x", "pkd_2x"], 6)
+
+
+def test_nothing_in_the_summary_depends_on_time(own):
+    before, spent = paths.summary("fake").read_bytes(), cost("retinanet")
+    for timing in [*own.rglob("timing.json"), *own.rglob("latency.json")]:
+        content = json.loads(timing.read_text())
+        for figure in content:
+            if figure.endswith("seconds"):
+                content[figure] *= 2
+        timing.write_text(json.dumps(content))
+    summarize("fake")
+    assert paths.summary("fake").read_bytes() == before
+    assert cost("retinanet")["teacher_core_seconds"] == pytest.approx(2 * spent["teacher_core_seconds"])
+
+
+def test_a_recipe_pays_its_share_of_asking_and_of_the_teacher(study):
+    recipes = cost("retinanet")["recipes"]
+    training = of_runs("retinanet", "crosskd", "timing.json", lambda each: each["training_core_seconds"])
+    asked = of_runs("retinanet", "crosskd", "timing.json", lambda each: each["answers_core_seconds"])
+    teacher = read_json(paths.run("fake", "retinanet", "teacher", 0, "timing.json"))["training_core_seconds"]
+    assert recipes["crosskd"]["core_seconds"] == pytest.approx(training + asked / 3)
+    # It teaches three recipes of three seeds.
+    assert recipes["crosskd"]["with_teacher"] == pytest.approx(training + asked / 3 + teacher / 9)
+    assert recipes["crosskd"]["alone"]["place"] == "longer"
+    assert recipes["pkd"]["alone"]["place"] == "within"
+    assert recipes["plain"]["alone"] is None
+    assert recipes["crosskd"]["step"] == pytest.approx(2.39, rel=0.03)
+    assert cost("retinanet")["latency"] == {"teacher": 21.4, "student": 6.2}
+
+
+def test_validation_chooses_among_the_shortest_schedule(study):
+    assert best_recipe(summary()["pairs"]["faster_rcnn"]) == "mimic"
+
+
+@pytest.mark.parametrize("damage", ["cut", "other"])
+def test_predictions_that_are_damaged_or_of_other_images_are_named(own, damage):
+    file = paths.run("fake", "retinanet", "pkd", 1, "predictions.safetensors")
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    else:
+        fake_study.IMAGES["test"] -= 1
+        fake_study.silence(own, "retinanet", "pkd", 1)
+        fake_study.IMAGES["test"] += 1
+    with pytest.raises(UserError, match="retinanet/pkd/1/predictions"):
+        summarize("fake")

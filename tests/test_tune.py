@@ -1,0 +1,148 @@
+"""Tuning: an equal budget on the validation split, one more weight where the best is at an end, and exact resume."""
+
+import json
+
+import pytest
+from safetensors.torch import load_file
+from test_train import TRAINING, tiny, write_slice  # noqa: F401  `tiny` is a fixture
+
+from detdistill import tune as tuning
+from detdistill.check import check
+from detdistill.core import paths
+from detdistill.core.errors import UserError
+from detdistill.core.files import sha256
+from detdistill.train import step as train
+
+BUDGET = {"seed": 100, "share": 0.3, "factors": [0.5, 2.0], "schedule_factor": 0.5}
+
+
+@pytest.fixture
+def tuned(tiny):  # noqa: F811
+    write_slice("tuning", value=BUDGET)
+    train.train_teacher("tiny", "small")
+    return tiny
+
+
+def found(recipe="pkd"):
+    return json.loads(paths.tuning("tiny", "small", recipe, "tuning.json").read_text())
+
+
+def scripted(monkeypatch, **reached):
+    """Trainings that end at these AP50 by factor, so that a test decides which one is best."""
+    tried = []
+
+    def attempt(run, lesson, data, units, factor):
+        tried.append(factor)
+        return {"factor": factor, "AP": 0.1, "AP50": reached[f"x{factor:g}".replace(".", "_")], "gradient_share": 0.3}
+
+    monkeypatch.setattr(tuning, "_try", attempt)
+    return tried
+
+
+def test_each_factor_is_tried_and_the_unit_gives_the_share_of_the_gradient(tuned):
+    tuning.tune("tiny", "small", "chen")
+    result = found("chen")
+    assert set(BUDGET["factors"]) <= {tried["factor"] for tried in result["grid"]}
+    assert result["split"] == "val"
+    assert result["units"]["chen"] > 0
+    assert result["factor"] in {tried["factor"] for tried in result["grid"]}
+    # After so few steps a gradient has hardly changed, so its share is near what was asked for, times the factor.
+    for tried in result["grid"]:
+        assert 0.03 < tried["gradient_share"] / (0.3 * tried["factor"]) < 30
+
+
+@pytest.mark.parametrize(
+    ("reached", "factors", "best"),
+    [
+        ({"x0_5": 0.2, "x2": 0.1, "x0_125": 0.1}, [0.5, 2.0, 0.125], 0.5),
+        ({"x0_5": 0.1, "x2": 0.2, "x8": 0.3}, [0.5, 2.0, 8.0], 8.0),
+    ],
+)
+def test_one_more_factor_beyond_the_end_that_is_best_and_no_further(tuned, monkeypatch, reached, factors, best):
+    tried = scripted(monkeypatch, **reached)
+    tuning.tune("tiny", "small", "pkd")
+    assert tried == factors
+    assert found()["factor"] == best
+
+
+def test_a_best_factor_inside_ends_the_grid(tuned, monkeypatch):
+    write_slice("tuning", value={**BUDGET, "factors": [0.5, 2.0, 8.0]})
+    tried = scripted(monkeypatch, x0_5=0.1, x2=0.3, x8=0.2)
+    tuning.tune("tiny", "small", "pkd")
+    assert tried == [0.5, 2.0, 8.0]
+    assert found()["factor"] == 2.0
+
+
+def test_of_equal_factors_the_smaller_wins(tuned, monkeypatch):
+    write_slice("tuning", value={**BUDGET, "factors": [0.5, 2.0, 8.0]})
+    scripted(monkeypatch, x0_5=0.1, x2=0.3, x8=0.3)
+    tuning.tune("tiny", "small", "pkd")
+    assert found()["factor"] == 2.0
+
+
+def test_a_killed_tuning_goes_on_to_the_same_bytes(tuned, monkeypatch):
+    tuning.tune("tiny", "small", "pkd")
+    straight = paths.tuning("tiny", "small", "pkd", "tuning.json").read_bytes()
+    fit, calls = tuning.fit, []
+
+    def interrupted(*arguments):
+        calls.append(0)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return fit(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tuning, "fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tuning.tune("tiny", "small", "pkd")
+    tuning.tune("tiny", "small", "pkd")
+    assert paths.tuning("tiny", "small", "pkd", "tuning.json").read_bytes() == straight
+
+
+def test_the_tuned_weight_is_what_training_uses(tuned):
+    def model():
+        train.train_student("tiny", "small", "pkd", 0)
+        return sha256(paths.run("tiny", "small", "pkd", 0, "model.safetensors"))
+
+    tuning.tune("tiny", "small", "pkd")
+    chosen = found()
+    # PKD's own weight, 6, is in the slice: the scale multiplies it.
+    by_tuning = model()
+    paths.params("tiny", "tuning").unlink()
+    scale = chosen["factor"] * chosen["units"]["pkd"]
+    write_slice("small", "pkd", value={"methods": {"pkd": {"weight": 6.0 * scale}}})
+    by_hand = load_file(paths.run("tiny", "small", "pkd", 0, "model.safetensors"))
+    model()
+    again = load_file(paths.run("tiny", "small", "pkd", 0, "model.safetensors"))
+    assert by_tuning
+    assert max(float((by_hand[name].double() - again[name].double()).abs().max()) for name in again) < 1e-4
+
+
+def test_training_before_its_tuning_is_told(tuned):
+    with pytest.raises(UserError, match=r"runs/tiny/small/pkd/tuning/tuning\.json: no such file"):
+        train.train_student("tiny", "small", "pkd", 0)
+
+
+def test_a_method_without_gradient_on_the_student_is_named(tuned, monkeypatch):
+    monkeypatch.setattr(tuning, "_norm", lambda loss, parameters: 0.0)
+    with pytest.raises(UserError, match=r"methods\.pkd: its gradient on the student is 0"):
+        tuning.tune("tiny", "small", "pkd")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"factors": [0.0, 1.0]}, r"tuning\.yaml: factors\.0: .*greater than 0, found 0\.0"),
+        ({"factors": [1.0]}, r"tuning\.yaml: factors: .*at least 2"),
+        ({"seed": 0}, r"tuning\.yaml: seed: 0 is held out, study\.yaml has it in seeds"),
+    ],
+)
+def test_a_budget_that_makes_no_sense_is_refused_before_any_work(tiny, change, said):  # noqa: F811
+    write_slice("tuning", value=BUDGET | change)
+    with pytest.raises(UserError, match=said):
+        check("tiny")
+
+
+def test_a_study_that_does_not_tune_says_so(tiny):  # noqa: F811
+    with pytest.raises(UserError, match=r"tuning\.yaml: no such file: this study does not tune"):
+        tuning.tune("tiny", "small", "pkd")
