@@ -157,6 +157,13 @@ class TestFGD:
         student = teacher + feature(1, 2, 3, 4)
         assert focal_loss(student, teacher, mask, 0.5).item() == pytest.approx(0.5 * 2 * 1 + 0.25 * 2 / 3 * 4)
 
+    def test_channels_weigh_by_the_teachers_attention_too(self) -> None:
+        # Mean magnitudes of ln 3 and 0 over t: two channels of attention 3/2 and 1/2, four pixels of 1.
+        teacher = torch.cat([feature(*[0.5 * math.log(3)] * 4), feature(0, 0, 0, 0)], dim=1)
+        student = teacher + torch.cat([feature(1, 1, 1, 1), feature(0, 0, 0, 0)], dim=1)
+        assert focal_loss(student, teacher, feature(1, 1, 1, 1), 0.5).item() == pytest.approx(4 * 1.5)
+        assert attention_loss(0 * teacher, teacher, 0.5).item() == pytest.approx(0.5 + 0.5)
+
     def test_the_context_block_starts_as_the_identity(self) -> None:
         features = torch.rand(2, 4, 3, 3)
         assert torch.equal(GcBlock(4)(features), features)
@@ -226,10 +233,10 @@ class TestFRS:
         detector = tiny.teacher("faster_rcnn")
         method = find("frs_rpn", "recipe.yaml")(detector, detector, features=0.0, classes=2.0)
         maps = {"4": torch.zeros(1, 12, 1, 2)}
-        own = Taps(neck=maps, rpn_logits={"4": torch.tensor([[0.0, math.log(3)]])})
+        own = Taps(neck=maps, rpn_logits={"4": torch.tensor([[-math.log(3), 0.0]])})
         other = Taps(neck=maps, rpn_logits={"4": torch.tensor([[math.log(3), 0.0]])})
-        # Scores 1/2, 3/4 against 3/4, 1/2, which are the weights.
-        entropy = [LN2, -(math.log(3 / 4) + math.log(1 / 4)) / 2]
+        # Scores 1/4, 1/2 against 3/4, 1/2, which are the weights.
+        entropy = [-0.75 * math.log(1 / 4) - 0.25 * math.log(3 / 4), LN2]
         expected = 2 * (0.75 * entropy[0] + 0.5 * entropy[1]) / 1.25
         assert method(own, other, [])["classes"].item() == pytest.approx(expected)
 
@@ -509,6 +516,7 @@ class TestGID:
         instances = torch.tensor([[0.0, 0, 10, 10], [55, 50, 65, 60]])
         assert of_instances(anchors, instances, 0.7).tolist() == [True, True, False, True, False]
         assert not of_instances(anchors, instances[:0], 0.7).any()
+        assert not of_instances(anchors, instances + 200, 0.7).any()
 
     def test_features_are_a_sum_over_channels_and_a_mean_over_cells(self) -> None:
         student = torch.cat([feature(1, 2, 3, 4), feature(1, 0, 0, 0)], dim=1)

@@ -44,7 +44,11 @@ STUDY = {
             "student_from": str(paths.run("tiny", "small", "plain", 0, "model.safetensors")),
         },
     ],
-    "plain": [{"pair": "small", "recipe": "plain"}, {"pair": "small", "recipe": "plain_2x"}],
+    "plain": [
+        {"pair": "small", "recipe": "plain"},
+        {"pair": "small", "recipe": "plain_2x"},
+        {"pair": "queries", "recipe": "plain"},
+    ],
     "distilled": [
         {"pair": "small", "recipe": "pkd"},
         {"pair": "small", "recipe": "chen"},
@@ -78,6 +82,7 @@ def tiny(tmp_path, monkeypatch):
     write_slice("small", "teacher", value={"detector": {**DETECTOR, "widths": [8, 16]}, "training": TRAINING})
     write_slice("small", "student", value={"detector": DETECTOR, "training": TRAINING})
     write_slice("small", "plain", value={})
+    write_slice("queries", "plain", value={})
     write_slice("small", "plain_2x", value={"schedule_factor": 2.0})
     write_slice("small", "pkd", value={"methods": {"pkd": {"weight": 6.0}}})
     write_slice("small", "pkd_2x", value={"schedule_factor": 2.0})

@@ -25,7 +25,7 @@ from detdistill.distill.transformer.logit.d3etr import adaptive_losses, fixed_lo
 from detdistill.distill.transformer.logit.detrdistill_logits import matched_losses
 from detdistill.distill.transformer.logit.matched_logits import answering, score_divergence
 from detdistill.distill.transformer.query.kd_detr import query_loss
-from detdistill.distill.transformer.query_pairs import Predictions, match, pair_losses, paired_layers
+from detdistill.distill.transformer.query_pairs import Predictions, match, pair_losses, paired_layers, predictions
 
 LN2, LN3 = math.log(2), math.log(3)
 SIZES: dict[str, Any] = {
@@ -235,6 +235,19 @@ class TestCLoCKDistill:
         assert location[1].sum() == 0
         assert scale[1].flatten().tolist() == pytest.approx([1 / 12] * 12)
 
+    def test_objects_and_the_rest_have_a_term_each(self) -> None:
+        own = detector("rt_detr").eval()
+        method = find("clockdistill", "recipe.yaml")(own, own, foreground=2.0, background=3.0)
+        shapes = {"4": (2, 32, 16, 16), "8": (2, 32, 8, 8)}
+        student = Taps(image_size=(64, 64), memory={s: torch.ones(shape) for s, shape in shapes.items()})
+        taught = Taps(memory={s: torch.zeros(shape) for s, shape in shapes.items()})
+        objects = [{"boxes": torch.tensor([[8.0, 8, 28, 24]])}, {"boxes": torch.zeros(0, 4)}]
+        # Of each level: 1 for the image with an object, and 1 for either image's background.
+        terms = method(student, taught, objects)
+        assert {part: term.item() for part, term in terms.items()} == pytest.approx(
+            {"foreground": 2 * 2 * 0.5, "background": 3 * 2 * 1.0}
+        )
+
     def test_an_object_without_area_has_one_cell(self) -> None:
         location, _ = location_and_scale([torch.tensor([[4.0, 4.0, 4.0, 4.0]])], (16, 16), (4, 4))
         assert location[0, 0].nonzero().tolist() == [[1, 1]]
@@ -288,6 +301,21 @@ class TestMatchedScores:
     def test_queries_are_found_by_their_object(self) -> None:
         matches = [(torch.tensor([4, 2]), torch.tensor([1, 0])), (torch.tensor([3]), torch.tensor([1]))]
         assert answering(matches, [2, 3], queries=5).tolist() == [2, 4, -1, 8, -1]
+
+    def test_an_object_that_one_of_them_left_out_is_left_out(self, monkeypatch: Any) -> None:
+        own, other = detector("rt_detr").eval(), teacher("rt_detr", decoder_layers=2)
+        method = find("matched_logits", "recipe.yaml")(own, other, weight=1.0)
+        images, targets = tiny.batch()
+        student, taught = observed(own, images), observed(other, images)
+        for each, objects in ((own, [0, 1]), (other, [1])):
+            none = (torch.zeros(0, dtype=torch.int64),) * 2
+            matches = [none, (torch.tensor([3, 4])[objects], torch.tensor(objects))]
+            monkeypatch.setattr(each, "match", lambda *_, matches=matches: matches)
+        expected = sum(
+            score_divergence(student.query_logits[layer][1, 4:5], taught.query_logits[layer][1, 4:5])
+            for layer in ("0", "1")
+        )
+        assert method(student, taught, targets)["classes"].item() == pytest.approx(expected.item(), rel=1e-5)
 
     def test_both_queries_of_an_object_are_compared_whatever_their_place(self, monkeypatch: Any) -> None:
         own, other = detector("rt_detr").eval(), teacher("rt_detr", decoder_layers=2)
@@ -366,6 +394,31 @@ class TestRecipes:
         expected = own.set_loss(own.decode(student, taught.initial_queries), targets, matches)
         found = method(student, taught, targets)["queries"]
         assert found.item() == pytest.approx(2 * sum(value.item() for value in expected.values()), rel=1e-5)
+
+    def test_every_student_layer_learns_the_teachers_last(self, family: str) -> None:
+        own, other = detector(family).eval(), teacher(family)
+        method = find("kd_detr", "recipe.yaml")(own, other, **{**METHODS["kd_detr"], "random_queries": 0})
+        images, targets = tiny.batch()
+        student, taught = observed(own, images), observed(other, images)
+        decoded = own.decode(student, taught.initial_queries)
+        last = predictions(taught, "2")
+        expected = sum(query_loss(predictions(decoded, layer), last, 10.0)["boxes"].item() for layer in ("0", "1"))
+        assert method(student, taught, targets)["boxes"].item() == pytest.approx(5 * expected, rel=1e-5)
+
+    def test_the_foreground_is_what_the_teachers_matching_says(self, family: str) -> None:
+        own, other = detector(family).eval(), teacher(family)
+        method = find("detrdistill_logits", "recipe.yaml")(own, other, **TERMS, negatives=0.25)
+        images, targets = tiny.batch()
+        student, taught = observed(own, images), observed(other, images)
+        expected = dict.fromkeys(TERMS, 0.0)
+        for one, two in (("1", "2"), ("0", "1")):
+            importance = torch.full((2, 6), 0.25)
+            for image, (chosen, _) in zip(importance, other.match(taught, targets, two), strict=True):
+                image[chosen] = 1.0
+            losses = matched_losses(predictions(student, one), predictions(taught, two), importance, TERMS)
+            expected = {part: value + losses[part].item() for part, value in expected.items()}
+        found = method(student, taught, targets)
+        assert {part: value.item() for part, value in found.items()} == pytest.approx(expected, rel=1e-5)
 
     def test_random_queries_are_drawn_anew_and_none_are_if_none_are_asked_for(self, family: str) -> None:
         own, other = detector(family).eval(), teacher(family)
