@@ -18,7 +18,6 @@ from detdistill.core.errors import UserError
 from detdistill.core.files import read_json
 from detdistill.core.params import load_study
 from detdistill.dataset import manifest
-from detdistill.pipeline import FIGURES
 from detdistill.report import limitations, literature, numbers, prose, provenance, setup_prose, setup_tables, tables
 from detdistill.report.citations import Citations
 from detdistill.report.figures.dag import counts
@@ -26,6 +25,7 @@ from detdistill.report.figures.gains import common_methods
 from detdistill.report.figures.style import class_labels
 from detdistill.report.names import Names
 from detdistill.report.step import report
+from detdistill.stages import FIGURES
 
 PAIR = ("retinanet",)
 

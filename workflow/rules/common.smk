@@ -9,8 +9,8 @@ sys.path.insert(0, "src")  # the package of this very tree, whichever is install
 
 from detdistill.core.errors import UserError
 from detdistill.core.params import load_tuning
-from detdistill.pipeline import FIGURES, method_sources
 from detdistill.plan import load_plan
+from detdistill.stages import FIGURES, method_sources
 
 try:
     # Names that are no plain names end here, before any of them is part of a command.
