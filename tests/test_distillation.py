@@ -102,11 +102,6 @@ class TestMisuse:
             ("faster_rcnn", {}, "methods: a distilled run needs at least one"),
             ("retinanet", {"cwd_head": {"weight": 1.0, "temperature": 0.0}}, "methods.cwd_head: temperature: .*than 0"),
             ("faster_rcnn", {"fgfi": {"weight": 1.0, "fraction": 1.0}}, "methods.fgfi: fraction: .*less than 1"),
-            (
-                "faster_rcnn",
-                {"chen": {**tiny.METHODS["chen"], "rpn_batch": 1}},
-                "methods.chen: rpn_batch: .*equal to 2",
-            ),
             ("retinanet", {"crosskd": {**tiny.METHODS["crosskd"], "overlap": "diou"}}, "methods.crosskd: overlap: "),
             (
                 "faster_rcnn",

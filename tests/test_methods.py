@@ -18,7 +18,7 @@ from torchvision.models.detection._utils import BalancedPositiveNegativeSampler,
 
 from detdistill.detectors.base import Detector, Taps, Target
 from detdistill.distill import find
-from detdistill.distill.base import STUDENT_ONLY
+from detdistill.distill.base import STUDENT_ONLY, inside
 from detdistill.distill.cnn.backbone.attention_transfer import attention_loss as attention_transfer
 from detdistill.distill.cnn.backbone.fgfi import imitation_loss, imitation_masks, near_objects
 from detdistill.distill.cnn.backbone.fitnets import hint_loss
@@ -26,7 +26,7 @@ from detdistill.distill.cnn.head.bckd import disputed_box_loss
 from detdistill.distill.cnn.head.crosskd import box_loss, centerness, decode, iou_loss, quality_loss, restandardize
 from detdistill.distill.cnn.head.cwd_head import class_maps
 from detdistill.distill.cnn.neck.cwd import channel_loss
-from detdistill.distill.cnn.neck.defeat import inside, on_level, region_loss
+from detdistill.distill.cnn.neck.defeat import on_level, region_loss
 from detdistill.distill.cnn.neck.fgd import GcBlock, attention, attention_loss, context_loss, focal_loss, object_masks
 from detdistill.distill.cnn.neck.frs import rich_losses, richness
 from detdistill.distill.cnn.neck.mgd import masked_generation_loss
@@ -445,7 +445,8 @@ class TestChen:
     def test_the_terms_of_the_rpn_are_means_over_the_mini_batch(self) -> None:
         detector = tiny.teacher("faster_rcnn")
         weights = {"rpn_classes": 2.0, "rpn_boxes": 3.0, "roi_classes": 0.0, "roi_boxes": 0.0}
-        method = find("chen", "recipe.yaml")(detector, detector, **weights, rpn_batch=4)
+        detector.rpn_batch = 4
+        method = find("chen", "recipe.yaml")(detector, detector, **weights)
         labels = torch.tensor([[0, 0, 0, -1, -1, -1], [-1, -1, -1, -1, -2, -2]])
         own = Taps(
             anchor_labels=labels,

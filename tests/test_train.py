@@ -243,6 +243,7 @@ def test_outputs_are_complete(tiny):
     assert {"lr", "loss", "loss_classifier", "pkd.neck"} <= set(rows[0])
     learning = json.loads(paths.run("tiny", "small", "pkd", 0, "learning.json").read_text())
     assert [point["step"] for point in learning] == [6, 12]
+    assert [set(point["inside"]) for point in learning] == 2 * [{"area", "native", "pkd"}]
     timing = json.loads(paths.run("tiny", "small", "pkd", 0, "timing.json").read_text())
     assert 0 < timing["training_core_seconds"] < timing["core_seconds"]
     plain = set(load_file(paths.run("tiny", "small", "pkd", 0, "model.safetensors")))

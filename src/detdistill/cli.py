@@ -134,6 +134,24 @@ def compare(
 
 
 @app.command()
+def verify(study: StudyName = "digits") -> None:
+    """Are the results on the disk what the steps wrote, and made from the parameters, code and data that lie there?
+
+    Exit code 0: all of it, 1: something is damaged or was made from something else; a line each.
+    """
+    from detdistill.verify import verify
+
+    findings, count = verify(study)
+    for finding in findings:
+        typer.echo(str(finding))
+    typer.echo(
+        f"study {study!r}: {count} files and all images verified, {sum(each.damaged for each in findings)} damaged, "
+        f"{sum(not each.damaged for each in findings)} made from something that has changed since"
+    )
+    raise typer.Exit(1 if findings else 0)
+
+
+@app.command()
 def pipeline(study: StudyName = "digits") -> None:
     """Write the study's DAG for DVC, `dvc.yaml`."""
     from detdistill.pipeline import write

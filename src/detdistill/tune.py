@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from detdistill.core import paths
-from detdistill.core.code import Unchanged
+from detdistill.core.code import Used
 from detdistill.core.errors import UserError
 from detdistill.core.files import write_json
 from detdistill.core.params import load_tuning
@@ -49,7 +49,7 @@ def tune(study: str, pair: str, recipe: str) -> None:
     run = replace(run, schedule_factor=run.schedule_factor * budget.schedule_factor)
     with measure("tune") as cost:
         prepare(run.side.training.threads)
-        unchanged = Unchanged([*run.files, paths.params(study, "tuning")])
+        used = Used([*run.files, paths.params(study, "tuning")])
         manifest = load(study)
         scratch = Scratch({"tuning": run.identity(manifest), "budget": budget.model_dump()})
         scratch.claim()
@@ -58,7 +58,7 @@ def tune(study: str, pair: str, recipe: str) -> None:
         while factor := _next(budget.factors, found["grid"]):
             found["grid"].append(_try(run, lesson, manifest, found["units"], factor))
             scratch.save(found)
-    unchanged.check()
+    used.check()
     grid = sorted(found["grid"], key=lambda tried: tried["factor"])
     result = {
         "pair": pair,
@@ -70,7 +70,7 @@ def tune(study: str, pair: str, recipe: str) -> None:
         "factor": _best(grid)["factor"],
     }
     write_json(paths.tuning(study, pair, recipe, "tuning.json"), result)
-    cost.record(paths.tuning(study, pair, recipe, "timing.json"))
+    cost.record(paths.tuning(study, pair, recipe, "timing.json"), ["tuning.json"], used)
     scratch.clear()
 
 

@@ -11,8 +11,7 @@ from detdistill.analysis.equal_cost import EqualCost, Schedule, at_equal_cost, p
 from detdistill.analysis.plan import Plan
 from detdistill.analysis.runs import AllRuns, Runs
 from detdistill.analysis.statistics import Stat, stat
-from detdistill.core import paths
-from detdistill.core.files import read_json
+from detdistill.core import paths, record
 from detdistill.core.params import DistilledRun, PlainRun
 
 
@@ -125,10 +124,10 @@ def _latency(study: str, pair: str) -> dict[str, float] | None:
     file = paths.latency(study, pair)
     if not file.is_file():
         return None
-    read: dict[str, Any] = read_json(file)
+    read: dict[str, Any] = record.read(file)
     return {side: read[side]["milliseconds_per_image"] for side in (paths.TEACHER, paths.STUDENT)}
 
 
 def _tuning(study: str, run: PlainRun) -> float | None:
     file = paths.tuning(study, run.pair, run.recipe, "timing.json")
-    return float(read_json(file)["core_seconds"]) if file.is_file() else None
+    return float(record.read(file)["core_seconds"]) if file.is_file() else None

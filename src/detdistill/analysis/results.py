@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from detdistill.analysis.matching import Scene, scenes
-from detdistill.core import paths
+from detdistill.core import paths, record
 from detdistill.core.errors import UserError
 from detdistill.core.files import read_json
+from detdistill.core.record import intact
 from detdistill.dataset.records import Record
 from detdistill.evaluate import predictions
 
@@ -41,8 +42,10 @@ def read_result(study: str, pair: str, recipe: str, seed: int) -> Result | None:
     files = {name: paths.run(study, pair, recipe, seed, name) for name in FILES}
     if not all(path.is_file() for path in files.values()):
         return None
+    for path in files.values():
+        intact(path)
     learning = read_learning(files[LEARNING])
-    return Result(read_json(files["metrics.json"]), read_json(files["timing.json"]), learning[-1]["images"])
+    return Result(read_json(files["metrics.json"]), record.read(files["timing.json"]), learning[-1]["images"])
 
 
 def read_learning(path: Path) -> list[LearningPoint]:

@@ -29,7 +29,7 @@ def summarize(study_name: str) -> None:
         found = runs.read(plan.study, reader)
         write_json(paths.summary(study_name), build(plan, found, data.digest, reader.size_bounds))
         write_json(paths.summary(study_name).with_name("cost.json"), cost.build(plan, found))
-    spent.record(paths.summary(study_name).with_name("timing.json"))
+    spent.record(paths.summary(study_name).with_name("timing.json"), ("summary.json", "cost.json"))
 
 
 def build(plan: Plan, found: AllRuns, data: str, size_bounds: list[float]) -> Summary:

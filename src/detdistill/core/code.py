@@ -9,6 +9,7 @@ from detdistill.core.files import sha256
 
 _PACKAGE = __name__.partition(".")[0]
 _ENTRY = {f"{_PACKAGE}.cli", f"{_PACKAGE}.__main__"}  # they only dispatch
+_ROOT = Path(__file__).parents[2]
 
 
 def loaded() -> dict[str, Path]:
@@ -20,18 +21,35 @@ def loaded() -> dict[str, Path]:
     }
 
 
-class Unchanged:
+def module_file(name: str) -> Path:
+    """Where the module of that name lies, loaded or not."""
+    file = _ROOT.joinpath(*name.split("."))
+    return file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+
+
+class Used:
     """Holds what a step has read against the disk when the step ends: an edit under way must not pass as used.
 
     Args:
-        files: what the step has read, beside the loaded code.
+        files: what the step has read, relative to the project, beside the loaded code.
     """
 
     def __init__(self, files: Iterable[Path]) -> None:
-        self._digests = {file: sha256(file) for file in [*files, *loaded().values()]}
+        self.files = {file: sha256(file) for file in files}
+        self.code = {name: sha256(file) for name, file in loaded().items()}
 
     def check(self) -> None:
         """Raise UserError, naming the file, when one has changed; call it before anything is written."""
-        for file, digest in self._digests.items():
-            if not file.exists() or sha256(file) != digest:
-                raise UserError(f"{file}: changed while this step ran; nothing was written, run it again")
+        for file in [*self.changed_files(), *map(module_file, self.changed_code())]:
+            raise UserError(f"{file}: changed while this step ran; nothing was written, run it again")
+
+    def changed_files(self) -> list[Path]:
+        return [file for file, digest in self.files.items() if differs(file, digest)]
+
+    def changed_code(self) -> list[str]:
+        return [name for name, digest in self.code.items() if differs(module_file(name), digest)]
+
+
+def differs(file: Path, digest: str) -> bool:
+    """Whether the file is not there, or not the one of that SHA-256."""
+    return not file.is_file() or sha256(file) != digest

@@ -8,7 +8,6 @@ TEACHER = "teacher"
 ONCE = 0
 """The seed of what a pair trains once: its teacher."""
 STUDENT = "student"
-PLAIN = "plain"
 TUNING = "tuning"
 
 PARAMS = Path("params")
@@ -20,6 +19,11 @@ SCRATCH = Path(".scratch")
 def params(study: str, *slice_: str) -> Path:
     """The YAML of one parameter slice: `params("digits", "faster_rcnn", "pkd")`."""
     return PARAMS.joinpath(study, *slice_).with_suffix(".yaml")
+
+
+def side(study: str, pair: str, recipe: str) -> Path:
+    """The slice of the detector that a run trains."""
+    return params(study, pair, TEACHER if recipe == TEACHER else STUDENT)
 
 
 def data(study: str, name: str) -> Path:

@@ -1,17 +1,19 @@
-"""What a step cost and on what machine: the figures that cannot repeat, in a file of their own."""
+"""What a step cost and on what machine: the figures that cannot repeat, in a record of their own."""
 
 import os
 import platform
 import resource
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from detdistill.core.files import write_json
+from detdistill.core import record
+from detdistill.core.code import Used
 
 _PACKAGES = (
     "detdistill", "torch", "torchvision", "transformers", "detectron2", "accelerate", "numpy", "pillow", "pycocotools",
@@ -58,22 +60,26 @@ class Measurement:
             return self._end
         return Spent(time.perf_counter() - self._wall, _core_seconds() - self._core, _peak_memory_bytes())
 
-    def record(self, path: Path, earlier: Spent | None = None, **figures: Any) -> None:
-        """Write `timing.json`.
+    def record(
+        self,
+        path: Path,
+        wrote: Iterable[str] = (),
+        used: Used | None = None,
+        earlier: Spent | None = None,
+        **figures: Any,
+    ) -> None:
+        """Write the step's record, when all else is written.
 
-        `earlier` is what a killed first part of the same step had already cost; `figures` are what a step adds.
+        Args:
+            path: `timing.json`, or what it is called in this folder.
+            wrote: the names of the other files that the step wrote there.
+            used: what it has read.
+            earlier: what a killed first part of the same step had already cost.
+            figures: what a step adds.
         """
         total = self.spent() + (earlier or Spent())
-        write_json(
-            path,
-            {
-                "step": self._step,
-                **asdict(total),
-                **figures,
-                "machine": machine(),
-                "versions": versions(),
-            },
-        )
+        content = {"step": self._step, **asdict(total), **figures, "machine": machine(), "versions": versions()}
+        record.write(path, content, used, wrote)
 
 
 def measure(step: str) -> Measurement:

@@ -20,7 +20,7 @@ def make(study: str) -> None:
     module, params = read(study)
     with measure("data") as cost:
         module.make(params, study)
-    cost.record(paths.data(study, "timing.json"))
+    cost.record(paths.data(study, "timing.json"), ("manifest.json", "train.json", "val.json", "test.json"))
 
 
 def read(study: str) -> tuple[ModuleType, Slice]:

@@ -115,6 +115,8 @@ class Detector(nn.Module, ABC):
     """What the names of backbone and neck begin with in the model's state."""
     num_queries: int | None = None
     """Q of a transformer; None where there are no queries."""
+    rpn_batch: int = 0
+    """Anchors an image that the RPN samples for its losses; 0 where there is no RPN."""
 
     def __init__(self, model: nn.Module, num_classes: int):
         super().__init__()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from detdistill.core.errors import UserError
 from detdistill.core.files import write_atomic
+from detdistill.core.record import intact
 from detdistill.detectors.base import Detector
 
 
@@ -53,7 +54,7 @@ def load_trunk(detector: Detector, path: Path) -> None:
 def _read(path: Path) -> tuple[dict[str, Tensor], str]:
     """The tensors of a checkpoint, and what the names of its trunk begin with."""
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(intact(path), "pt") as file:
             names, metadata = file.keys(), file.metadata() or {}
             return {name: file.get_tensor(name) for name in names}, metadata.get("trunk", "")
     except FileNotFoundError:

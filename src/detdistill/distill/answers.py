@@ -55,7 +55,7 @@ class Answers:
     """
 
     def __init__(self, teacher: Detector, weights: Path, split: Split, data: str, wanted: frozenset[str], where: str):
-        self._teacher, self._split, self._where = teacher, split, where
+        self._teacher, self._split = teacher, split
         self._rois = frozenset(tap for tap in wanted if tap.startswith(ROI))
         kept = (wanted - self._rois) | ({"neck"} if self._rois else set())
         self._check(where)

@@ -46,7 +46,27 @@ class Method(nn.Module, ABC):
         """The weighted terms of the loss by name, scalars. Teacher taps carry no gradient."""
 
 
-class Distillation(nn.Module):
+class Learner(nn.Module):
+    """A student as the training loop sees it: called with images and targets, it returns losses by name."""
+
+    watching = False
+    """Whether the next pass keeps the student's backbone maps in `watched`."""
+    watched: Taps | None = None
+
+    def __init__(self, student: Detector):
+        super().__init__()
+        self.student = student
+
+    def native(
+        self, images: Sequence[Tensor], targets: Sequence[Target], wanted: frozenset[str] = frozenset()
+    ) -> tuple[dict[str, Tensor], Taps]:
+        """The student's own training step, with the wanted taps."""
+        losses, taps = self.student.training_step(images, targets, wanted | ({"backbone"} if self.watching else set()))
+        self.watched = taps if self.watching else None
+        return losses, taps
+
+
+class Distillation(Learner):
     """A student with its recipe: the module that the training loop sees.
 
     The teacher is in eval mode, without gradients, and in no `parameters()`, `state_dict()` or wrapper of this module.
@@ -70,8 +90,7 @@ class Distillation(nn.Module):
         methods: Mapping[str, Method],
         scales: Mapping[str, float] | None = None,
     ):
-        super().__init__()
-        self.student = student
+        super().__init__(student)
         self.methods = nn.ModuleDict(methods)
         self.scales = dict.fromkeys(methods, 1.0) | dict(scales or {})
         # In a tuple, nn.Module does not see it.
@@ -92,7 +111,7 @@ class Distillation(nn.Module):
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """The student's native losses and every method's terms (`pkd.neck`), scalars to be summed."""
-        losses, student = self.student.training_step(images, targets, self._student_taps)
+        losses, student = self.native(images, targets, self._student_taps)
         self.passes += 1
         device = images[0].device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -153,6 +172,12 @@ def adapters(tap: str, student: Detector, teacher: Detector) -> nn.ModuleDict:
     return nn.ModuleDict({s: adapter(students[s], teachers[s]) for s in same_levels(tap, students, teachers)})
 
 
+def spatial_adapters(student: Detector, teacher: Detector) -> nn.ModuleDict:
+    """A 3x3 convolution from the student's channels to the teacher's a pyramid level, also where they agree."""
+    own, other = (detector.channels(frozenset({"neck"}))["neck"] for detector in (student, teacher))
+    return nn.ModuleDict({s: nn.Conv2d(own[s], other[s], 3, padding=1) for s in same_levels("neck", own, other)})
+
+
 def same_shapes(tap: str, student: Detector, teacher: Detector, dims: slice, what: str) -> None:
     """Raise UserError when a tap's `dims` differ, level by level; `what` names in words what they are."""
     own, other = (detector.shapes(frozenset({tap}))[tap] for detector in (student, teacher))
@@ -163,6 +188,24 @@ def same_shapes(tap: str, student: Detector, teacher: Detector, dims: slice, wha
                 f"{tap}{f' at stride {level}' if level else ''}: the student has {_times(shape[dims])} {what}, "
                 f"the teacher {_times(other[level][dims])}"
             )
+
+
+def inside(boxes: Tensor, image_size: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+    """The cells of a map that a box of the image touches, (H, W) bool; every box has one at least.
+
+    Args:
+        boxes: (n, 4), xyxy pixels; n may be 0.
+        image_size: (H, W) of the padded input in pixels.
+        shape: (H, W) of the level in cells.
+    """
+    cells = boxes.new_tensor([size / pixels for size, pixels in zip(shape, image_size, strict=True)])
+    first, last = (boxes[:, axes] * cells for axes in ([1, 0], [3, 2]))
+    first = first.floor().minimum(boxes.new_tensor(shape) - 1)
+    last = last.floor().maximum(first + 1)
+    rows, columns = (torch.arange(size, device=boxes.device) for size in shape)
+    in_row = (rows >= first[:, :1]) & (rows < last[:, :1])
+    in_column = (columns >= first[:, 1:]) & (columns < last[:, 1:])
+    return (in_row[:, :, None] & in_column[:, None]).any(0)
 
 
 def parts(**weights: float) -> dict[str, float]:

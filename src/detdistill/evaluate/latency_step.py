@@ -25,6 +25,6 @@ def measure_latency(study: str, pair: str) -> None:
         validation = data.split("val")
         torch.set_num_threads(1)
         images = [as_float(validation.image(index)) for index in range(min(IMAGES, len(validation)))]
-        teacher = latency(trained(study, pair, paths.TEACHER, paths.ONCE, data), images)
-        student = latency(trained(study, pair, plain, plan.seeds[0], data), images)
+        teacher = latency(trained(study, pair, paths.TEACHER, paths.ONCE, data)[0], images)
+        student = latency(trained(study, pair, plain, plan.seeds[0], data)[0], images)
     cost.record(paths.latency(study, pair), teacher=teacher, student=student)

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from detdistill.core import paths
+from detdistill.core.code import Used
 from detdistill.core.files import write_json
-from detdistill.core.params import load_side, load_study
+from detdistill.core.params import load_study
 from detdistill.core.timing import measure
 from detdistill.dataset import manifest
 from detdistill.dataset.manifest import Split
@@ -30,8 +31,9 @@ def evaluate(study: str, pair: str, recipe: str, seed: int) -> None:
     """
     with measure("evaluate") as cost:
         data = manifest.load(study)
-        detector = trained(study, pair, recipe, seed, data)
-        side = load_side(study, pair, "teacher" if recipe == paths.TEACHER else "student")
+        detector, side = trained(study, pair, recipe, seed, data)
+        model = paths.run(study, pair, recipe, seed, "model.safetensors")
+        used = Used([paths.data(study, "manifest.json"), paths.side(study, pair, recipe), model])
         torch.set_num_threads(side.training.threads)
         splits = {name: data.split(name, cache=True) for name in ("val", "test")}
         found = {name: predict(detector, split, BATCH) for name, split in splits.items()}
@@ -49,14 +51,15 @@ def evaluate(study: str, pair: str, recipe: str, seed: int) -> None:
             "parameters": parameters(detector),
             "flops": flops(detector, image),
             "image_size": list(image.shape[-2:]),
-            "checkpoint_bytes": paths.run(study, pair, recipe, seed, "model.safetensors").stat().st_size,
+            "checkpoint_bytes": model.stat().st_size,
             **figures,
             "absent": absent,
         }
-    predictions.save(paths.run(study, pair, recipe, seed, "predictions.safetensors"), found)
-    cost.record(paths.run(study, pair, recipe, seed, "evaluation.json"))
-    write_json(paths.run(study, pair, recipe, seed, "headline.json"), _headline(figures))
-    write_json(paths.run(study, pair, recipe, seed, "metrics.json"), metrics)
+    used.check()
+    predictions.save(model.with_name("predictions.safetensors"), found)
+    write_json(model.with_name("headline.json"), _headline(figures))
+    write_json(model.with_name("metrics.json"), metrics)
+    cost.record(model.with_name("evaluation.json"), ("predictions.safetensors", "headline.json", "metrics.json"), used)
 
 
 def _headline(figures: dict[str, Any]) -> dict[str, float | None]:

@@ -82,7 +82,7 @@ RCNN = """\
   roi_positives: 0.5
   roi_size: 5
   roi_samples: 1
-  roi_canonical: {canonical}   # the side of a box of stride 16; 224 is for images of 800 pixels
+  roi_canonical: {canonical}   # the side of a box of stride 16: the largest ones use stride 8, all others stride 4
   hidden: {hidden}
 """
 
@@ -132,7 +132,12 @@ def _side(family: str, found: Statistics, teacher: bool) -> str:
     steps = found.teacher_steps if teacher else found.student_steps
     rooms = max(50, 50 * -(-4 * found.crowded // 50))
     head = (
-        RCNN.format(pre=2 * rooms, post=rooms, canonical=round(224 / 800 * found.size), hidden=128 if teacher else 64)
+        RCNN.format(
+            pre=2 * rooms,
+            post=rooms,
+            canonical=min(224, round(1.4 * found.anchors[-1][-1])),
+            hidden=128 if teacher else 64,
+        )
         if family == "faster_rcnn"
         else DENSE.format(groups=8 if teacher else 4)
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from detdistill.analysis.summary import Summary
-from detdistill.core import paths
-from detdistill.core.files import read_json, sha256
+from detdistill.core import paths, record
+from detdistill.core.files import sha256
 from detdistill.core.params import Study
 from detdistill.dataset.manifest import Manifest
 
@@ -116,7 +116,7 @@ def _timings(study: Study, summary: Summary) -> list[tuple[_Label, list[dict[str
             steps.append(((step, pair), [paths.run(study.study, pair, recipe, seed, name) for recipe, seed in own]))
     steps += [(("latency", pair), [paths.latency(study.study, pair)]) for pair in summary["pairs"]]
     steps.append((("summarize", None), [paths.summary(study.study).with_name("timing.json")]))
-    return [(label, [read_json(file) for file in each if file.is_file()]) for label, each in steps]
+    return [(label, [record.read(file) for file in each if file.is_file()]) for label, each in steps]
 
 
 def _cost(step: str, pair: str | None, timings: list[dict[str, Any]]) -> Cost:

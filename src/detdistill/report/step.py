@@ -11,6 +11,7 @@ from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.core.files import read_json, write_atomic
 from detdistill.core.params import Study, load_study
+from detdistill.core.record import intact
 from detdistill.dataset import manifest as manifests
 from detdistill.dataset.manifest import Manifest
 from detdistill.report import literature as literatures
@@ -31,8 +32,8 @@ def report(study_name: str) -> None:
     The same inputs and commit give the same bytes. Raises UserError when an input is missing or unreadable.
     """
     study = load_study(study_name)
-    summary: Summary = read_json(paths.summary(study_name))  # type: ignore[assignment]
-    cost: Cost = read_json(paths.summary(study_name).with_name("cost.json"))  # type: ignore[assignment]
+    summary: Summary = read_json(intact(paths.summary(study_name)))  # type: ignore[assignment]
+    cost: Cost = read_json(intact(paths.summary(study_name).with_name("cost.json")))  # type: ignore[assignment]
     manifest = manifests.load(study_name)
     literature = literatures.load()
     draw(study, summary, cost, manifest, literature)

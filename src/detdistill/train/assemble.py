@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from detdistill import detectors, distill
 from detdistill.core import paths
@@ -15,7 +15,7 @@ from detdistill.dataset.manifest import Manifest
 from detdistill.detectors.base import Detector
 from detdistill.detectors.weights import load_trunk, load_weights
 from detdistill.distill.answers import Answers
-from detdistill.distill.base import Distillation
+from detdistill.distill.base import Distillation, Learner
 from detdistill.train.run import Lesson, Run
 
 
@@ -23,7 +23,7 @@ from detdistill.train.run import Lesson, Run
 class Assembled:
     """What `assemble` made: the module to train, the detector in it, and what asking the teacher once has cost."""
 
-    module: nn.Module
+    module: Learner
     detector: Detector
     answers_core_seconds: float = 0.0
 
@@ -34,15 +34,11 @@ class Assembled:
         return self.module
 
 
-class Native(nn.Module):
+class Native(Learner):
     """A detector trained by its own losses: what `Distillation` is without a teacher."""
 
-    def __init__(self, student: Detector):
-        super().__init__()
-        self.student = student
-
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        return self.student.training_step(images, targets)[0]
+        return self.native(images, targets)[0]
 
 
 def assemble(run: Run, manifest: Manifest) -> Assembled:

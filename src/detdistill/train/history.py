@@ -17,7 +17,7 @@ class History:
     """The logged steps, the validations, and the cost, validation included in `total`."""
 
     curve: list[dict[str, float]] = field(default_factory=list)
-    learning: list[dict[str, float | None]] = field(default_factory=list)
+    learning: list[dict[str, Any]] = field(default_factory=list)
     total: Spent = Spent()
     validation: Spent = Spent()
     earlier: Spent = Spent()

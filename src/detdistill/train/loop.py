@@ -8,25 +8,27 @@ from dataclasses import asdict
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from detdistill.core.errors import UserError
 from detdistill.core.timing import measure
 from detdistill.dataset.manifest import Manifest
 from detdistill.detectors.base import Detector
+from detdistill.distill.base import Learner
 from detdistill.evaluate.coco import average_precision
 from detdistill.evaluate.predict import predict
 from detdistill.train.checkpoint import Scratch, rng_state, set_rng_state
 from detdistill.train.history import History, Window
 from detdistill.train.optimize import batches, optimizer, scheduler
 from detdistill.train.progress import TrainingProgress
+from detdistill.train.regions import gradient_inside
 from detdistill.train.run import Run
 from detdistill.train.samples import Samples, collate, on_device
 
 
 def fit(
-    run: Run, module: nn.Module, detector: Detector, manifest: Manifest, accelerator: Accelerator, scratch: Scratch
+    run: Run, module: Learner, detector: Detector, manifest: Manifest, accelerator: Accelerator, scratch: Scratch
 ) -> History:
     """The loop: from the last checkpoint, if there is one, to the last step."""
     training = run.side.training
@@ -59,11 +61,15 @@ def fit(
     with progress, measure("loop") as loop:
         for step, batch in enumerate(loader, start + 1):
             images, targets = on_device(batch, accelerator)
+            last = step == run.steps
+            module.watching = step % math.ceil(run.steps / training.evaluations) == 0 or last
             for part in range(training.accumulate):
                 with accelerator.accumulate(wrapped):
                     losses = wrapped(images[part :: training.accumulate], targets[part :: training.accumulate])
                     total = torch.stack(list(losses.values())).sum()
                     _check_finite(run, step, losses)
+                    if module.watched:
+                        regions = gradient_inside(losses, module.watched, targets[part :: training.accumulate])
                     accelerator.backward(total)
                     if accelerator.sync_gradients and training.clip_norm is not None:
                         # Not the adapters: what a method adds must not shrink the student's own steps.
@@ -74,16 +80,15 @@ def fit(
             rate = float(schedule.get_last_lr()[0])
             schedule.step()
             window.steps += 1
-            last = step == run.steps
             if step % training.log_every == 0 or last:
                 means = window.close()
                 history.curve.append({"step": step, "lr": rate, **means})
                 progress.update(step, means)
-            if step % math.ceil(run.steps / training.evaluations) == 0 or last:
+            if module.watching:
                 with measure("validation") as cost:
                     found = average_precision(validation, predict(detector, validation, training.batch))
                 history.validation += cost.spent()
-                history.learning.append({"step": step, "images": step * training.batch, **found})
+                history.learning.append({"step": step, "images": step * training.batch, **found, "inside": regions})
                 points = ", ".join(f"{name} {100 * value:.1f}" for name, value in found.items() if value is not None)
                 progress.say(f"step {step}: validation {points}")
             if step % training.checkpoint_every == 0 and not last:

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from detdistill.core import paths
-from detdistill.core.code import Unchanged
+from detdistill.core.code import Used
 from detdistill.core.errors import UserError
 from detdistill.core.files import write_atomic, write_json
 from detdistill.core.params import DistilledRun, load_recipe, load_side, load_study, load_tuning
@@ -70,7 +70,7 @@ def train(run: Run) -> None:
     training = run.side.training
     with measure(run.recipe) as cost:
         prepare(training.threads)
-        unchanged = Unchanged(run.files)
+        used = Used(run.files)
         manifest = load(run.study)
         accelerator = Accelerator(mixed_precision=training.precision, gradient_accumulation_steps=training.accumulate)
         assembled = assemble(run, manifest)
@@ -80,7 +80,7 @@ def train(run: Run) -> None:
         accelerator.wait_for_everyone()
         history = fit(run, assembled.module, assembled.detector, manifest, accelerator, scratch)
         if accelerator.is_main_process:
-            unchanged.check()
+            used.check()
             save_weights(assembled.detector, run.path("model.safetensors"))
             write_atomic(run.path("curve.csv"), csv_bytes(history.curve))
             write_json(run.path("learning.json"), history.learning)
@@ -88,6 +88,8 @@ def train(run: Run) -> None:
         seconds = history.total.wall_seconds - history.validation.wall_seconds
         cost.record(
             run.path("timing.json"),
+            ("model.safetensors", "curve.csv", "learning.json"),
+            used,
             history.earlier,
             training_core_seconds=history.total.core_seconds - history.validation.core_seconds,
             answers_core_seconds=assembled.answers_core_seconds,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from detdistill.core.errors import UserError
 from detdistill.core.files import read_json
+from detdistill.core.record import intact
 
 
 def scales(units: dict[str, float], factor: float) -> dict[str, float]:
@@ -16,7 +17,7 @@ def scales(units: dict[str, float], factor: float) -> dict[str, float]:
 
 def read_scales(path: Path, methods: Iterable[str]) -> dict[str, float]:
     """The `scales` of a recipe's `tuning.json`. Raises UserError when it is missing or of other methods."""
-    found = read_json(path)
+    found = read_json(intact(path))
     units = found.get("units", {})
     if set(units) != set(methods):
         raise UserError(f"{path}: units: of {', '.join(units) or 'no method'}, the recipe has {', '.join(methods)}")

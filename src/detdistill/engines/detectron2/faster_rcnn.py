@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.structures import Boxes, Instances, pairwise_iou
-from torch import Tensor
+from torch import Tensor, nn
 
 from detdistill.detectors.base import Taps
 from detdistill.detectors.recorder import Call
 from detdistill.engines.detectron2.detector import SHARED_SOURCES, UNIT, Detectron2Detector, per_anchor, unit
+from detdistill.engines.detectron2.params import Preparation
 
 
 class FasterRCNNDetector(Detectron2Detector):
@@ -29,6 +30,10 @@ class FasterRCNNDetector(Detectron2Detector):
         "roi_labels": "roi_heads",
         "roi_targets": "roi_heads",
     }
+
+    def __init__(self, model: nn.Module, preparation: Preparation, num_classes: int):
+        super().__init__(model, preparation, num_classes)
+        self.rpn_batch = self.model.proposal_generator.batch_size_per_image
 
     @property
     def head_levels(self) -> Sequence[str]:

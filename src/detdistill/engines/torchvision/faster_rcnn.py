@@ -32,7 +32,8 @@ class FasterRCNNParams(TorchvisionParams):
     roi_size: Positive = 7
     roi_canonical: Annotated[float, Field(gt=0)] = 224.0
     """Side in pixels of the box that belongs to stride 16; half of it belongs to stride 8, and so on (Lin et al.,
-    arXiv 1612.03144, equation 1). 224 is for images of 800 pixels, so 27 for those of 96."""
+    arXiv 1612.03144, equation 1). A smaller one sends small boxes to coarse levels, where few cells are left of them:
+    on `digits`, boxes of 10 to 40 pixels, the teacher's AP50 was 83.4 with 224, 80.4 with 56 and 56.9 with 27."""
     roi_samples: Positive = 2
     """Samples along each side of a RoIAlign bin."""
     hidden: Positive = 1024
@@ -78,6 +79,7 @@ class FasterRCNNDetector(TorchvisionDetector):
             box_detections_per_img=sizes.detections,
         )
         super().__init__(model, sizes, num_classes)
+        self.rpn_batch = sizes.rpn_batch
 
     def _forward(self, batch: ImageList, modules: set[str], roi_boxes: Sequence[Tensor] | None) -> None:
         features = self.model.backbone(batch.tensors)

@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from detdistill.detectors.base import Detector, Taps, Target
-from detdistill.distill.base import Method, PartWeight, parts, same_levels
+from detdistill.distill.base import Method, PartWeight, inside, parts, spatial_adapters
 
 Side = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -33,24 +33,6 @@ def on_level(boxes: Tensor, level: int, levels: int, side: float | None) -> Tens
         return boxes
     size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1).sqrt()
     return boxes[(size / side).log2().floor().clamp(0, levels - 1) == level]
-
-
-def inside(boxes: Tensor, image_size: tuple[int, int], shape: tuple[int, int]) -> Tensor:
-    """M (H, W) bool of one image, on a map of that shape.
-
-    Args:
-        boxes: (n, 4), xyxy pixels; n may be 0.
-        image_size: (H, W) of the padded input in pixels.
-        shape: (H, W) of the level in cells.
-    """
-    cells = boxes.new_tensor([size / pixels for size, pixels in zip(shape, image_size, strict=True)])
-    first, last = (boxes[:, axes] * cells for axes in ([1, 0], [3, 2]))
-    first = first.floor().minimum(boxes.new_tensor(shape) - 1)
-    last = last.floor().maximum(first + 1)
-    rows, columns = (torch.arange(size, device=boxes.device) for size in shape)
-    in_row = (rows >= first[:, :1]) & (rows < last[:, :1])
-    in_column = (columns >= first[:, 1:]) & (columns < last[:, 1:])
-    return (in_row[:, :, None] & in_column[:, None]).any(0)
 
 
 def region_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
@@ -81,12 +63,10 @@ class DeFeat(Method):
         super().__init__(student, teacher)
         self.parts = parts(foreground=foreground, background=background)
         self.side = side
-        own, other = (detector.channels(self.taps)["neck"] for detector in (student, teacher))
-        levels = same_levels("neck", own, other)
-        adapters = {s: nn.Conv2d(own[s], other[s], 3, padding=1) for s in levels}
-        for adapt in adapters.values():
+        self.adapters = spatial_adapters(student, teacher)
+        for adapt in self.adapters.values():
+            assert isinstance(adapt, nn.Conv2d)
             nn.init.trunc_normal_(adapt.weight, std=1e-4, a=-2e-4, b=2e-4)
-        self.adapters = nn.ModuleDict(adapters)
 
     def forward(self, student: Taps, teacher: Taps, targets: Sequence[Target]) -> dict[str, Tensor]:
         losses: dict[str, list[Tensor]] = {part: [] for part in self.parts}

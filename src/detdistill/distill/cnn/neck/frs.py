@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detdistill.detectors.base import Detector, Taps, Target
-from detdistill.distill.base import Method, PartWeight, parts, same_levels, same_shapes
+from detdistill.distill.base import Method, PartWeight, parts, same_shapes, spatial_adapters
 
 
 def richness(logits: Tensor) -> Tensor:
@@ -39,12 +39,6 @@ def rich_losses(features: Tensor, teacher_features: Tensor, logits: Tensor, teac
     entropy = F.binary_cross_entropy_with_logits(own, other.sigmoid(), reduction="none").sum(-1)
     total = rich.sum().clamp(min=1e-6)
     return [(rich * each).sum() / total for each in (errors, entropy)]
-
-
-def spatial_adapters(student: Detector, teacher: Detector) -> nn.ModuleDict:
-    """phi of every pyramid level."""
-    own, other = (detector.channels(frozenset({"neck"}))["neck"] for detector in (student, teacher))
-    return nn.ModuleDict({s: nn.Conv2d(own[s], other[s], 3, padding=1) for s in same_levels("neck", own, other)})
 
 
 def rich_terms(

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from detdistill.detectors.base import Detector, Taps, Target
-from detdistill.distill.base import Method, PartWeight, parts, same_shapes
-from detdistill.distill.cnn.neck.frs import rich_terms, spatial_adapters
+from detdistill.distill.base import Method, PartWeight, parts, same_shapes, spatial_adapters
+from detdistill.distill.cnn.neck.frs import rich_terms
 
 
 class FRSRPN(Method):

@@ -82,7 +82,6 @@ class Chen(Method):
         rpn_classes, rpn_boxes, roi_classes, roi_boxes: weights of the parts; 0 switches a part off.
         background_weight: v of the background.
         margin: m, in units of the squared deltas.
-        rpn_batch: anchors an image that the student's RPN samples for its native losses.
     """
 
     taps = frozenset({"rpn_logits", "rpn_deltas", "roi_boxes", "roi_logits", "roi_deltas"})
@@ -100,11 +99,10 @@ class Chen(Method):
         roi_boxes: PartWeight,
         background_weight: Annotated[float, Field(gt=0)] = 1.5,
         margin: Annotated[float, Field(ge=0)] = 0.0,
-        rpn_batch: Annotated[int, Field(ge=2)] = 256,
     ):
         super().__init__(student, teacher)
         self.parts = parts(rpn_classes=rpn_classes, rpn_boxes=rpn_boxes, roi_classes=roi_classes, roi_boxes=roi_boxes)
-        self.background_weight, self.margin, self.rpn_batch = background_weight, margin, rpn_batch
+        self.background_weight, self.margin, self.rpn_batch = background_weight, margin, student.rpn_batch
         if rpn_classes or rpn_boxes:
             same_shapes("rpn_logits", student, teacher, slice(1, 2), "anchors")
 

@@ -1,0 +1,54 @@
+"""Where in an image a student learns: the share of its gradient inside objects, of the native losses and each method.
+
+Objects cover a small part of an image, and methods differ in what they do with the rest: the second of the challenges
+that the review of arXiv 2508.03317 names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from detdistill.detectors.base import Taps, Target
+from detdistill.distill.base import inside
+
+NATIVE = "native"
+AREA = "area"
+
+
+def gradient_inside(losses: Mapping[str, Tensor], taps: Taps, targets: Sequence[Target]) -> dict[str, float | None]:
+    """The share of the gradient on the student's backbone maps that lies in cells of an object, 0..1.
+
+    Magnitudes are summed over channels, cells, levels and images; None where a loss has no gradient there.
+
+    Args:
+        losses: as `Distillation` returns them, before the backward pass.
+        taps: of the student, with its `backbone`.
+        targets: of the same images.
+
+    Returns:
+        `native`, then a method's name -> its share, and `area`: that of the cells themselves.
+    """
+    maps = list(taps.backbone.values())
+    masks = [
+        torch.stack([inside(target["boxes"], taps.image_size, (level.shape[2], level.shape[3])) for target in targets])
+        for level in maps
+    ]
+    groups: dict[str, list[Tensor]] = {}
+    for name, loss in losses.items():
+        groups.setdefault(name.rpartition(".")[0] or NATIVE, []).append(loss)
+    shares: dict[str, float | None] = {AREA: _share([torch.ones_like(level[:, :1]) for level in maps], masks)}
+    for name, own in groups.items():
+        gradients = torch.autograd.grad(torch.stack(own).sum(), maps, retain_graph=True, allow_unused=True)
+        found = [(each, mask) for each, mask in zip(gradients, masks, strict=True) if each is not None]
+        shares[name] = _share([each for each, _ in found], [mask for _, mask in found])
+    return shares
+
+
+def _share(levels: Sequence[Tensor], masks: Sequence[Tensor]) -> float | None:
+    sums = [level.float().abs().sum(1) for level in levels]
+    total = float(sum(each.sum() for each in sums))
+    within = float(sum((each * mask).sum() for each, mask in zip(sums, masks, strict=True)))
+    return within / total if 0 < total < float("inf") else None
