@@ -53,9 +53,21 @@ def losses(split, distillation) -> dict[str, torch.Tensor]:
     return distillation.train()([as_float(split.image(index)) for index in INDICES], targets)
 
 
+def on_three_levels(family, recipe):
+    """A recipe on a pyramid whose strides sort otherwise as text: 16, 4, 8."""
+    changes = {} if family == "rt_detr" else {"anchors": [[12.0], [22.0], [30.0]]}
+    if family == "faster_rcnn":
+        changes["roi_canonical"] = 24.0  # RoIs of all levels
+    teacher = tiny.teacher(family, widths=[16, 24, 32], **changes)
+    for name, parameter in teacher.named_parameters():
+        if "bbox_embed" in name:  # 0 at first, so that student and teacher agree, where |x| has no gradient
+            torch.nn.init.normal_(parameter, std=0.1)
+    return tiny.distillation(family, recipe, tiny.detector(family, widths=[8, 8, 8], **changes), teacher)
+
+
 @pytest.mark.parametrize("family", RECIPES)
 def test_kept_answers_give_the_losses_and_gradients_of_live_ones(split, family):
-    distillation = tiny.distillation(family, RECIPES[family])
+    distillation = on_three_levels(family, RECIPES[family])
     found = []
     for kept in (None, answers(split, family, distillation)):
         distillation.answers = kept
@@ -65,8 +77,18 @@ def test_kept_answers_give_the_losses_and_gradients_of_live_ones(split, family):
         found.append((terms, {name: each.grad for name, each in distillation.named_parameters()}))
     (live, live_gradients), (kept, kept_gradients) = found
     torch.testing.assert_close(kept, live, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(kept_gradients, live_gradients, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(kept_gradients, live_gradients, atol=1e-4, rtol=1e-4)
     assert sum("." in term for term in live) >= len(RECIPES[family])
+
+
+@pytest.mark.parametrize("family", RECIPES)
+def test_kept_levels_stand_in_the_order_of_the_pyramid(split, family):
+    distillation = on_three_levels(family, {"pkd": {"weight": 6.0}})
+    wanted = distillation.teacher.taps & {"backbone", "neck", "head_logits", "rpn_logits", "memory", "queries"}
+    kept = answers(split, family, distillation, wanted=wanted)([0], torch.device("cpu"), None)
+    live = distillation.teacher.observe([as_float(split.image(0))], wanted)
+    for tap in wanted:
+        assert list(getattr(kept, tap)) == list(getattr(live, tap)), tap
 
 
 def test_a_teacher_is_asked_once_and_a_further_tap_alone_is_asked_for(split, monkeypatch):

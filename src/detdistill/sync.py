@@ -13,6 +13,7 @@ from typing import Literal
 
 from detdistill.core.errors import UserError
 from detdistill.pipeline import outdated, pipeline_file
+from detdistill.verify import verify_results
 
 Driver = Literal["snakemake", "dvc"]
 
@@ -24,10 +25,13 @@ def sync(study: str, target: Driver | None = None) -> None:
     """Bring the record of `target`, or of whichever driver is behind, up to date with the results on disk.
 
     Raises:
-        UserError: the other driver has not finished the study, or the results were not made from the present inputs.
+        UserError: the other driver has not finished the study, a result is damaged, or the results were not made from
+            the present inputs.
             Nothing is changed then.
     """
     _check_pipeline(study)
+    if damaged := [str(found) for found in verify_results(study)[0] if found.damaged]:
+        raise UserError(f"{damaged[0]}; `detdistill verify --study {study}` names all of {_count(damaged, 'fault')}")
     if target == "snakemake":
         _require("dvc", study, _pending_in_dvc(study))
         _tell_snakemake(study)

@@ -34,6 +34,12 @@ def verify(study: str) -> tuple[list[Finding], int]:
     Raises:
         UserError: a study whose parameters or data cannot be read.
     """
+    findings, count = verify_results(study)
+    return findings + list(_altered_data(study)), count
+
+
+def verify_results(study: str) -> tuple[list[Finding], int]:
+    """As `verify`, without the images."""
     records = sorted(file for file in _results(study) if file.name in record.RECORDS)
     findings: list[Finding] = []
     count = 0
@@ -50,7 +56,7 @@ def verify(study: str) -> tuple[list[Finding], int]:
                 there = file.with_name(name).is_file()
                 findings.append(Finding(file.with_name(name), True, "not what its step wrote" if there else "is gone"))
         findings += [Finding(file, False, f"made from another {each}") for each in _changed(content)]
-    return findings + list(_altered_data(study)), count
+    return findings, count
 
 
 def _results(study: str) -> Iterator[Path]:

@@ -78,7 +78,7 @@ class Answers:
         self._kept = {
             leaf: np.load(self._folder / f"{leaf}.npy", mmap_mode="r")
             for record in records.values()
-            for leaf in record["files"]
+            for leaf, _ in record["files"]
         }
         # One look for the anchors, and for the size that images are padded to.
         first = teacher.observe([as_float(split.image(0))], kept & {CONSTANT} or kept)
@@ -117,8 +117,8 @@ class Answers:
             return False
         try:
             files = read_json(self._record(tap))["files"]
-            return all(sha256(self._folder / f"{leaf}.npy") == digest for leaf, digest in files.items())
-        except (UserError, KeyError, AttributeError):
+            return all(sha256(self._folder / f"{leaf}.npy") == digest for leaf, digest in files)
+        except (UserError, KeyError, TypeError, ValueError):
             return False
 
     @torch.no_grad()
@@ -142,7 +142,8 @@ class Answers:
         share = cost.spent().core_seconds / len(wanted)
         for tap in wanted:
             own = [leaf for leaf in files if leaf.partition(".")[0] == tap]
-            digests = {leaf: sha256(self._folder / f"{leaf}.npy") for leaf in own}
+            # Pairs, for the order of the levels is that of the pyramid: keys are sorted as text, 16 before 4.
+            digests = [(leaf, sha256(self._folder / f"{leaf}.npy")) for leaf in own]
             write_json(self._record(tap), {"files": digests, "core_seconds": share})
 
 
