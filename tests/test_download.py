@@ -225,6 +225,13 @@ def test_an_archive_without_a_checksum_needs_pinned_content():
         Source(name="pets", archives=[Archive(url="http://x/a.tar", mib=1)], mib=1)
 
 
+@pytest.mark.parametrize("inside", ["../../precious", "/precious", "data/../../.."])
+def test_a_folder_outside_the_archives_is_never_moved(served, inside):
+    folder, address = served
+    with pytest.raises(ValueError, match="must be a folder of the archives"):
+        source(tar(folder / "pets.archive", FILES), address, inside=inside)
+
+
 def test_unpacked_content_is_verified(served):
     folder, address = served
     wrong = Content(folders=["JPEGImages"], sha256="0" * 64)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import pooch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from requests.exceptions import RequestException
 
 from detdistill.core import paths
@@ -57,6 +57,14 @@ class Source(Slice):
     mib: Annotated[int, Field(gt=0)]
     inside: str = "."
     content: Content | None = None
+
+    @field_validator("inside")
+    @classmethod
+    def _stays_inside(cls, inside: str) -> str:
+        # It is moved: a folder elsewhere would be the user's own.
+        if Path(inside).is_absolute() or ".." in Path(inside).parts:
+            raise ValueError(f"must be a folder of the archives, found {inside!r}")
+        return inside
 
     @model_validator(mode="after")
     def _verifiable(self) -> Self:
