@@ -25,12 +25,13 @@ from detdistill.detectors.base import Detector, Queries, Taps, Target
 from detdistill.distill import find
 from detdistill.distill.base import STUDENT_ONLY
 
-ENGINES = {"faster_rcnn": "torchvision", "retinanet": "torchvision", "rt_detr": "transformers"}
+ENGINES = {"faster_rcnn": "torchvision", "retinanet": "torchvision", "gfl": "torchvision", "rt_detr": "transformers"}
 TRUNK = {"widths": [64, 128, 256, 512], "neck_channels": 256}
 ANCHORS = {"anchors": [[32.0], [64.0], [128.0], [256.0]], "aspect_ratios": [0.5, 1.0, 2.0]}
 FULL: dict[str, dict[str, Any]] = {
     "faster_rcnn": {**TRUNK, **ANCHORS, "roi_batch": 512},
     "retinanet": {**TRUNK, **ANCHORS},
+    "gfl": {**TRUNK, "anchors": ANCHORS["anchors"]},
     "rt_detr": TRUNK,
 }
 SHAPES = {"digits": (8, 96, 96), "full": (2, 800, 1216)}
@@ -40,7 +41,7 @@ REPEATS = {"digits": 7, "full": 1}
 def main(size: str = "digits") -> None:
     torch.set_num_threads(1)
     shares = []
-    for family in ENGINES:
+    for family in ENGINES if size == "full" else [each for each in ENGINES if Path("params/digits", each).is_dir()]:
         torch.manual_seed(0)
         student, teacher = detectors(size, family)
         images, targets = batch(size, student.num_classes)

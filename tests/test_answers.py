@@ -20,6 +20,7 @@ KD_DETR = {"classes": 1.0, "boxes": 5.0, "giou": 2.0, "random_queries": 4}
 RECIPES = {
     "faster_rcnn": {name: tiny.METHODS[name] for name in ("fitnets", "pkd", "chen", "mimic", "dkd")},
     "retinanet": {name: tiny.METHODS[name] for name in ("fgd", "crosskd")},
+    "gfl": {name: tiny.METHODS[name] for name in ("frs", "ld")},
     "rt_detr": {"pkd": {"weight": 6.0}, "kd_detr": KD_DETR, "detrdistill_features": {"weight": 1.0}},
 }
 INDICES = [5, 0, 3]

@@ -27,6 +27,7 @@ SHAPES: dict[str, tuple[Any, ...]] = {
     "rpn_deltas": ("N", "M", 4),
     "head_logits": ("N", "M", tiny.K),
     "head_deltas": ("N", "M", 4),
+    "head_edges": ("N", "M", 4, 17),
     "roi_maps": ("R", 8, 3, 3),
     "roi_features": ("R", 16),
     "roi_logits": ("R", tiny.K + 1),
@@ -184,7 +185,7 @@ class TestPrediction:
         """Of images of different sizes, too: boxes are in pixels of each."""
         images = [batch[0][0], batch[0][1][:, :50, :70], batch[0][2]]
         detector.eval()
-        if which[1] in ("retinanet", "fcos"):  # untrained, they score all below what they keep
+        if which[1] in ("retinanet", "gfl", "fcos"):  # untrained, they score all below what they keep
             head = detector.model.head
             score = head.cls_score if which[0] == "detectron2" else head.classification_head.cls_logits
             torch.nn.init.zeros_(score.bias)

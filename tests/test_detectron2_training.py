@@ -23,7 +23,8 @@ from detdistill.train.checkpoint import Scratch
 
 pytest.importorskip("detectron2", reason="the engine detectron2 is not installed")
 
-LACKS = {"faster_rcnn": tiny.NEEDS_DENSE_HEAD, "retinanet": tiny.NEEDS_RPN, "fcos": tiny.NEEDS_RPN}
+NO_EDGES = tiny.NEEDS_RPN | tiny.NEEDS_EDGES
+LACKS = {"faster_rcnn": tiny.NEEDS_DENSE_HEAD, "retinanet": NO_EDGES, "fcos": NO_EDGES}
 CASES = [(family, method) for family, lacking in LACKS.items() for method in tiny.METHODS if method not in lacking]
 
 

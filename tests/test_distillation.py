@@ -130,12 +130,22 @@ class TestMisuse:
         message = refused("faster_rcnn", {name: tiny.METHODS[name]}, other=deeper)
         assert "the student's strides are 4, 8, the teacher's 4, 8, 16" in message
 
-    @pytest.mark.parametrize("name", ["chen", "gid", "frs_rpn", *sorted(tiny.NEEDS_DENSE_HEAD)])
+    @pytest.mark.parametrize("name", ["chen", "gid", "frs_rpn", *sorted(tiny.NEEDS_DENSE_HEAD - tiny.NEEDS_EDGES)])
     def test_other_anchors(self, name: str) -> None:
         family = "retinanet" if name in tiny.NEEDS_DENSE_HEAD else "faster_rcnn"
         other = tiny.teacher(family, aspect_ratios=[0.5, 1.0])
         message = refused(family, {name: tiny.METHODS[name]}, other=other)
         assert "at stride 4: the student has 256 anchors, the teacher 512" in message
+
+    def test_other_bins(self) -> None:
+        message = refused("gfl", {"ld": tiny.METHODS["ld"]}, other=tiny.teacher("gfl", bins=8))
+        assert (
+            "head_edges at stride 4: the student has 256 x 4 x 17 logits of edges, the teacher 256 x 4 x 9" in message
+        )
+
+    def test_no_edges(self) -> None:
+        message = refused("retinanet", {"ld": tiny.METHODS["ld"]})
+        assert "methods.ld: the student RetinaNetDetector has no head_edges" in message
 
     @pytest.mark.parametrize("name", ["mimic", "wkd"])
     def test_other_pooled_size(self, name: str) -> None:

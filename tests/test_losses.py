@@ -16,6 +16,7 @@ from detdistill.distill.cnn.backbone.fitnets import hint_loss
 from detdistill.distill.cnn.head.bckd import disputed_box_loss
 from detdistill.distill.cnn.head.crosskd import box_loss, iou_loss, quality_loss, restandardize
 from detdistill.distill.cnn.head.cwd_head import class_maps
+from detdistill.distill.cnn.head.ld import localization_loss, soft_divergence
 from detdistill.distill.cnn.neck.cwd import channel_loss
 from detdistill.distill.cnn.neck.defeat import region_loss
 from detdistill.distill.cnn.neck.fgd import GcBlock, attention_loss, context_loss, focal_loss
@@ -38,7 +39,7 @@ from detdistill.distill.transformer.logit.matched_logits import score_divergence
 from detdistill.distill.transformer.query.kd_detr import query_loss
 from detdistill.distill.transformer.query_pairs import Predictions
 
-MAPS, ROWS, BOXES, QUERIES = (2, 3, 6, 5), (8, 5), (8, 4), (2, 4, 7)
+MAPS, ROWS, BOXES, EDGES, QUERIES = (2, 3, 6, 5), (8, 5), (8, 4), (6, 4, 5), (2, 4, 7)
 TERMS = {"classes": 1.0, "boxes": 5.0, "giou": 2.0}
 
 
@@ -113,6 +114,8 @@ LOSSES: dict[str, Loss] = {
     "crosskd_boxes": Loss(BOXES, lambda s, t: box_loss(corners(s), corners(t), t), grows=2),
     "crosskd_iou": Loss(BOXES, lambda s, t: box_loss(corners(s), corners(t), t, iou_loss), grows=2),
     "bckd_boxes": Loss(BOXES, lambda s, t: disputed_box_loss(corners(s), corners(t), -t, t), grows=2),
+    "ld_edges": Loss(EDGES, lambda s, t: localization_loss(s, t, t[:, 0, 0].sigmoid(), 2.0), grows=2),
+    "ld_classes": Loss(ROWS, lambda s, t: soft_divergence(s, t, 2.0).mean()),
     "cwd_head": Loss((2, 12, 3), lambda s, t: channel_loss(class_maps(s, 6), class_maps(t, 6), 1.0)),
     "chen_rpn": Loss(
         ROWS,

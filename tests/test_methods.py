@@ -25,6 +25,7 @@ from detdistill.distill.cnn.backbone.fitnets import hint_loss
 from detdistill.distill.cnn.head.bckd import disputed_box_loss
 from detdistill.distill.cnn.head.crosskd import box_loss, centerness, decode, iou_loss, quality_loss, restandardize
 from detdistill.distill.cnn.head.cwd_head import class_maps
+from detdistill.distill.cnn.head.ld import localization_loss, soft_divergence, valuable_region
 from detdistill.distill.cnn.neck.cwd import channel_loss
 from detdistill.distill.cnn.neck.defeat import on_level, region_loss
 from detdistill.distill.cnn.neck.fgd import GcBlock, attention, attention_loss, context_loss, focal_loss, object_masks
@@ -406,6 +407,64 @@ class TestCWDHead:
         assert method(own, other, [])["head"].item() == pytest.approx(3 * expected)
 
 
+class TestLD:
+    APART = (0.7 * math.log(2.8) + 0.3 * math.log(0.4)) / 4
+    """The mean over four bins of KL((0.7, 0.1, 0.1, 0.1) || uniform)."""
+
+    def test_the_divergence_is_a_mean_over_bins(self) -> None:
+        student, teacher = torch.zeros(1, 4, dtype=torch.float64), logits_of(0.7, 0.1, 0.1, 0.1)
+        assert soft_divergence(student, teacher, 1.0).item() == pytest.approx(self.APART)
+        assert soft_divergence(student, 2 * teacher, 2.0).item() == pytest.approx(4 * self.APART)
+        assert soft_divergence(teacher, student, 1.0).item() != pytest.approx(self.APART)
+
+    def test_edges_are_summed_and_locations_weighted(self) -> None:
+        teacher = torch.zeros(2, 4, 4, dtype=torch.float64)
+        teacher[0, :2] = logits_of(0.7, 0.1, 0.1, 0.1)
+        teacher[1, 3] = logits_of(0.1, 0.1, 0.7, 0.1)
+        loss = localization_loss(torch.zeros_like(teacher), teacher, torch.tensor([0.5, 3.0]), 1.0)
+        assert loss.item() == pytest.approx((0.5 * 2 + 3.0) * self.APART)
+
+    def test_the_valuable_region_is_below_the_threshold_and_above_a_part_of_it(self) -> None:
+        # IoU 1, 3/5, 1/3, 1/7; less squared distances 4, 16, 36 over 164, 208, 260: DIoU 1, 0.576, 0.256, 0.004.
+        anchors = torch.tensor([[0.0, 0, 8, 8], [2, 0, 10, 8], [4, 0, 12, 8], [6, 0, 14, 8]])
+        # The first three have mean 0.644 and deviation 0.336, so a threshold of 0.980.
+        assert valuable_region([anchors], anchors[:1], 0.25, 3).tolist() == pytest.approx([0, 3 / 5, 1 / 3, 0])
+        assert valuable_region([anchors], anchors[:1], 0.3, 3).tolist() == pytest.approx([0, 3 / 5, 0, 0])
+        split = [anchors[:1], anchors[1:]]  # the nearest of each level, 1 and 3/5: 0.8 + 0.283 is above all
+        assert valuable_region(split, anchors[:1], 0.25, 1).tolist() == pytest.approx([1, 3 / 5, 0, 0])
+        two = torch.cat([anchors[:1], anchors[3:]])
+        assert valuable_region([anchors], two, 0.25, 3).tolist() == pytest.approx([0, 3 / 5, 3 / 5, 0])
+        assert valuable_region([anchors], anchors[:0], 0.25, 3).tolist() == [0, 0, 0, 0]
+
+    def test_its_terms_are_divided_by_constants_and_by_the_positives_of_a_level(self) -> None:
+        detector = tiny.teacher("gfl")
+        weights = {"main": 2.0, "valuable": 3.0, "classes": 5.0, "nearest": 3}
+        method = find("ld", "recipe.yaml")(detector, detector, **weights, temperature=1.0, class_temperature=2.0)
+        anchors = torch.tensor([[0.0, 0, 8, 8], [2, 0, 10, 8], [4, 0, 12, 8], [6, 0, 14, 8]])
+        logits = torch.zeros(1, 4, 4, requires_grad=True)
+        away = {"anchors": {"4": anchors, "8": anchors[:1] + 99}, "anchor_labels": torch.tensor([[0, 2, -1, -2, 1]])}
+        edges = {"4": torch.zeros(1, 4, 4, 4), "8": torch.zeros(1, 1, 4, 4)}
+        own = Taps(head_logits={"4": logits, "8": logits[:, :1]}, head_edges=edges, **away)
+        sure, off = torch.tensor([0.7, 0.1, 0.1, 0.1]).log(), torch.zeros(4)
+        other = Taps(
+            head_logits={"4": 2 * torch.stack([sure, off, sure, sure])[None], "8": 2 * sure.expand(1, 1, 4)},
+            head_edges={"4": torch.stack([sure, off, sure, sure])[None, :, None].expand(1, 4, 4, 4), "8": edges["8"]},
+        )
+        # The far anchor of the other level lowers the threshold: mean 0.483, deviation 0.423, so 0.907 and 0.227.
+        terms = method(own, other, [{"boxes": anchors[:1]}])
+        assert terms["main"].item() == pytest.approx(2 * 0.5 * 4 * self.APART / 4, rel=1e-5)
+        assert terms["valuable"].item() == pytest.approx(3 * 4 * self.APART / 3 / 16, rel=1e-5)
+        assert terms["classes"].item() == pytest.approx(5 * 4 * (self.APART / 2 + self.APART), rel=1e-5)
+        assert not terms["main"].requires_grad
+
+    def test_a_term_of_weight_zero_is_absent(self) -> None:
+        for part in ("main", "valuable", "classes"):
+            losses = tiny.distillation("gfl", {"ld": {"main": 0.0, "valuable": 0.0, "classes": 0.0, part: 1.0}})(
+                *tiny.batch()
+            )
+            assert [term for term in losses if term.startswith("ld")] == [f"ld.{part}"]
+
+
 class TestChen:
     def test_objectness_weighs_the_background_more(self) -> None:
         student = torch.tensor([0.0, -math.log(3)], dtype=torch.float64)
@@ -606,6 +665,8 @@ class TestWKD:
 
 LEARNED_MAPS = {"fitnets", "fgfi", "mgd", "defeat", "frs", "frs_rpn", "reviewkd"}
 """Their learned maps start at random, so that they are not 0 where both detectors agree."""
+GROWS = {"ld": ("main", "valuable")}
+"""Terms that are sums over the batch, as their release has them."""
 ENTROPY = {"chen": ("rpn_classes", "roi_classes"), "gid": ("classes",)}
 """Terms of soft cross-entropy: at their least where both agree, which is not 0."""
 
@@ -677,6 +738,7 @@ class TestEveryMethod:
         twice = value([0, 1, 2, 0, 1, 2])
         if name == "gid":  # distances of an instance to its twin
             del once["relations"], twice["relations"]
+        once |= {term: 2 * once[term] for term in GROWS.get(name, ())}
         assert twice == pytest.approx(once, rel=0.02)
 
     @pytest.mark.parametrize(("family", "name"), tiny.CASES)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detdistill.distill.cnn.backbone.fgfi import imitation_loss, imitation_masks
+from detdistill.distill.cnn.head.ld import localization_loss, soft_divergence
 from detdistill.distill.cnn.neck.cwd import channel_loss
 from detdistill.distill.cnn.neck.mgd import generator, masked_generation_loss
 from detdistill.distill.cnn.neck.pkd import pearson_loss
@@ -105,6 +106,46 @@ def test_mgd(case: str, name: str, prefix: str) -> None:
     generate = oracle.load(generator(channels[1]), f"param/{prefix}/generation.")
     value = masked_generation_loss(align(student), teacher, generate, uniform, removed)
     oracle.check(case, "total", oracle.hyper(case, "alpha_mgd") * value, **{name: student})
+
+
+@pytest.mark.parametrize("case", ["default", "sharp"])
+def test_ld(case: str) -> None:
+    oracle = Oracle("ld")
+    maps = {f"student_{kind}": oracle.input(f"student_{kind}") for kind in ("cls", "reg")}
+    logits, other_logits = (
+        each.permute(0, 2, 3, 1).flatten(0, 2) for each in (maps["student_cls"], oracle.input("teacher_cls"))
+    )
+    edges, other_edges = (
+        each.permute(0, 2, 3, 1).flatten(0, 2).unflatten(1, (4, -1))
+        for each in (maps["student_reg"], oracle.input("teacher_reg"))
+    )
+    main, region = oracle.input("labels").flatten() < logits.shape[1], oracle.input("vlr_region").flatten()
+    weights = logits.detach().sigmoid().amax(1)[main]
+    temperature, weight = oracle.hyper(case, "T_ld"), oracle.hyper(case, "weight_ld")
+    assert weights.sum().item() == pytest.approx(float(oracle.values[f"{case}/out64/main_weight_sum"]))
+    terms = {
+        "main_ld": weight * localization_loss(edges[main], other_edges[main], weights, temperature) / 4,
+        "vlr_ld": weight * localization_loss(edges, other_edges, region, temperature) / 16,
+        "main_kd": oracle.hyper(case, "weight_kd")
+        * soft_divergence(logits[main], other_logits[main], oracle.hyper(case, "T_kd")).mean(),
+    }
+    for term, value in terms.items():
+        assert value.item() == pytest.approx(float(oracle.values[f"{case}/out64/{term}"]), rel=1e-5)
+        gradients = torch.autograd.grad(value, list(maps.values()), retain_graph=True, allow_unused=True)
+        for name, gradient in zip(maps, gradients, strict=True):
+            norm = 0.0 if gradient is None else gradient.norm().item()
+            assert norm == pytest.approx(float(oracle.values[f"{case}/gradnorm/{term}/{name}"]), rel=1e-4)
+    oracle.check(case, "total", torch.stack(list(terms.values())).sum(), **maps)
+
+
+@pytest.mark.parametrize("case", ["default", "sharp"])
+def test_ld_of_rows(case: str) -> None:
+    oracle = Oracle("ld")
+    student = oracle.input("plain_student")
+    rows = oracle.hyper(case, "weight_ld") * soft_divergence(
+        student, oracle.input("plain_teacher"), oracle.hyper(case, "T_ld")
+    )
+    oracle.check(case, "plain_mean", rows.mean(), plain_student=student)
 
 
 @pytest.mark.parametrize("case", ["default", "cifar"])

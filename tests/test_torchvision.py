@@ -17,7 +17,7 @@ from detdistill.distill.cnn.head.crosskd import decode
 SIZE = tiny.WIDE
 
 
-@pytest.fixture(params=["faster_rcnn", "retinanet"])
+@pytest.fixture(params=["faster_rcnn", "retinanet", "gfl"])
 def detector(request: pytest.FixtureRequest) -> Detector:
     return tiny.detector(request.param)
 
@@ -121,9 +121,13 @@ class TestTwoStage:
 class TestDense:
     """A dense head with two towers, with and without normalisation in them."""
 
+    @pytest.fixture(params=["retinanet", "gfl"])
+    def family(self, request: pytest.FixtureRequest) -> str:
+        return request.param
+
     @pytest.fixture(params=[None, 4], ids=["plain", "group_norm"])
-    def detector(self, request: pytest.FixtureRequest) -> Detector:
-        return tiny.detector("retinanet", norm_groups=request.param)
+    def detector(self, request: pytest.FixtureRequest, family: str) -> Detector:
+        return tiny.detector(family, norm_groups=request.param)
 
     def test_finishing_its_own_tower_features_gives_its_own_predictions(self, detector: Detector, batch: Any) -> None:
         taps = observed(detector, batch[0], [])
@@ -151,6 +155,7 @@ class TestDense:
         assert len(found["boxes"]) > 0
         assert distances.max() < 1e-3
 
+    @pytest.mark.parametrize("family", ["retinanet"])
     def test_anchor_assignments_are_those_that_the_engine_trained_on(
         self, detector: Detector, batch: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -43,6 +43,7 @@ SIZES: dict[tuple[str, str], dict[str, Any]] = {
         "hidden": 16,
     },
     ("torchvision", "retinanet"): {**TRUNK, "anchors": [[12.0], [22.0]], "candidates": 20},
+    ("torchvision", "gfl"): {**TRUNK, "anchors": [[12.0], [22.0]], "candidates": 20},
     ("transformers", "rt_detr"): {**TRUNK, **TRANSFORMER, "denoising": 4},
     ("transformers", "deformable_detr"): {**TRUNK, **TRANSFORMER},
     ("detectron2", "faster_rcnn"): {
@@ -91,6 +92,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "crosskd": {"classes": 1.0, "boxes": 1.0},
     "cwd_head": {"weight": 10.0},
     "bckd": {"classes": 1.0, "boxes": 4.0},
+    "ld": {"main": 0.25, "valuable": 0.25, "classes": 10.0},
     "chen": {"rpn_classes": 1.0, "rpn_boxes": 1.0, "roi_classes": 1.0, "roi_boxes": 1.0},
     "mimic": {"weight": 1.0},
     "dkd": {"target_class": 1.0, "other_classes": 0.25},
@@ -99,8 +101,14 @@ METHODS: dict[str, dict[str, Any]] = {
     "wkd": {"weight": 0.02},
 }
 NEEDS_RPN = {"frs_rpn", "chen", "mimic", "dkd", "gid", "defeat_proposals", "wkd"}
-NEEDS_DENSE_HEAD = {"frs", "crosskd", "cwd_head", "bckd"}
-LACKS = {"faster_rcnn": NEEDS_DENSE_HEAD, "retinanet": NEEDS_RPN, "rt_detr": NEEDS_RPN | NEEDS_DENSE_HEAD | {"fgfi"}}
+NEEDS_EDGES = {"ld"}
+NEEDS_DENSE_HEAD = {"frs", "crosskd", "cwd_head", "bckd", *NEEDS_EDGES}
+LACKS = {
+    "faster_rcnn": NEEDS_DENSE_HEAD,
+    "retinanet": NEEDS_RPN | NEEDS_EDGES,
+    "gfl": NEEDS_RPN,
+    "rt_detr": NEEDS_RPN | NEEDS_DENSE_HEAD | {"fgfi"},
+}
 """family -> the methods that it has not the taps for"""
 CASES = [(family, method) for family, lacking in LACKS.items() for method in METHODS if method not in lacking]
 

@@ -35,6 +35,7 @@ FAMILIES: dict[str, tuple[frozenset[str], Background]] = {
     "faster_rcnn": (TWO_STAGE, "softmax"),
     "retinanet": (DENSE, "sigmoid"),
     "fcos": (DENSE, "sigmoid"),
+    "gfl": (DENSE | {"head_edges"}, "sigmoid"),
     "rt_detr": (DECODER, "sigmoid"),
     "deformable_detr": (DECODER, "sigmoid"),
 }

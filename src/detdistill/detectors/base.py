@@ -67,6 +67,8 @@ class Taps:
     """Dense detectors: stride -> (N, HWA, K)."""
     head_deltas: dict[str, Tensor] = field(default_factory=dict)
     """Dense detectors: stride -> (N, HWA, 4)."""
+    head_edges: dict[str, Tensor] = field(default_factory=dict)
+    """GFL: stride -> (N, HWA, 4, bins + 1) logits of how far left, top, right and bottom are, in strides 0 to bins."""
     head_cls_features: dict[str, Tensor] = field(default_factory=dict)
     """Dense detectors: stride -> (N, C, H, W), classification tower before the activation of its last but one conv."""
     head_box_features: dict[str, Tensor] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from detdistill.detectors.base import Taps
+from detdistill.detectors.dense import side_deltas
 from detdistill.detectors.recorder import Call
 from detdistill.engines.detectron2.detector import SHARED_SOURCES, UNIT, Detectron2Detector, per_anchor, unit
 from detdistill.engines.detectron2.params import Preparation
@@ -93,9 +94,7 @@ class FCOSDetector(DenseDetector):
     """
 
     def _deltas(self, predicted: Tensor) -> Tensor:
-        left, top, right, bottom = predicted.relu().unbind(-1)
-        sizes = torch.stack([left + right, top + bottom], dim=-1).clamp(min=1e-6)  # an empty box has no logarithm
-        return torch.cat([torch.stack([right - left, bottom - top], dim=-1) / 2, sizes.log()], dim=-1)
+        return side_deltas(predicted.relu())
 
 
 def _split(tower: nn.Sequential) -> int:

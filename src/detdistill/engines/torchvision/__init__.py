@@ -1,6 +1,7 @@
-"""The torchvision engine: Faster R-CNN and RetinaNet on a small ResNet-FPN that trains from nothing.
+"""The torchvision engine: Faster R-CNN, RetinaNet and GFL on a small ResNet-FPN that trains from nothing.
 
-The model, its losses, sampling and assignment are torchvision's own; this folder sizes them and reads their tensors.
+The models, their losses, sampling and assignment are torchvision's own; this folder sizes them and reads their tensors.
+GFL, which torchvision has not, is its RetinaNet with losses, assignment and box head of GFL's own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from detdistill.core.params import parse
 from detdistill.detectors.base import Detector
 from detdistill.engines.torchvision.detector import TorchvisionParams
 from detdistill.engines.torchvision.faster_rcnn import FasterRCNNDetector, FasterRCNNParams
+from detdistill.engines.torchvision.gfl import GFLDetector, GFLParams
 from detdistill.engines.torchvision.retinanet import RetinaNetDetector, RetinaNetParams
 
 
@@ -20,6 +22,7 @@ def build(params: dict[str, Any], num_classes: int, where: str) -> Detector:
     families: dict[str, tuple[type[TorchvisionParams], Any]] = {
         "faster_rcnn": (FasterRCNNParams, FasterRCNNDetector),
         "retinanet": (RetinaNetParams, RetinaNetDetector),
+        "gfl": (GFLParams, GFLDetector),
     }
     family = params.get("family")
     if family not in families:

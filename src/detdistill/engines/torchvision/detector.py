@@ -21,7 +21,7 @@ SHARED_SOURCES = {"backbone": "backbone.fpn", "neck": "backbone.fpn"}
 
 
 class TorchvisionParams(ResNetFPNParams):
-    """What both families have beside backbone and neck."""
+    """What all families have beside backbone and neck."""
 
     family: str
     anchors: list[Annotated[list[Length], Field(min_length=1)]]
@@ -36,7 +36,7 @@ class TorchvisionParams(ResNetFPNParams):
 
 
 class TorchvisionDetector(Detector):
-    """What Faster R-CNN and RetinaNet share: native forward under a recorder, and its calls read into the taps."""
+    """What the families share: native forward under a recorder, and its calls read into the taps."""
 
     trunk = "backbone."
     label_offset: int
@@ -83,7 +83,7 @@ class TorchvisionDetector(Detector):
             sizes = [feature.shape[-2] * feature.shape[-1] * per_location for feature in pyramid.values()]
             taps.anchors = dict(zip(pyramid, anchors[0].split(sizes), strict=True))
             if targets is not None and wanted & {"anchor_labels", "anchor_targets"}:
-                taps.anchor_labels, taps.anchor_targets = self._assign_anchors(anchors, targets)
+                taps.anchor_labels, taps.anchor_targets = self._assign_anchors(taps.anchors, targets)
         self._read(taps, calls, targets)
         return taps
 
@@ -95,8 +95,8 @@ class TorchvisionDetector(Detector):
         """Run the model as far as the wanted modules need."""
 
     @abstractmethod
-    def _assign_anchors(self, anchors: list[Tensor], targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
-        """The native assignment as (N, sum HWA) labels and (N, sum HWA, 4) regression targets."""
+    def _assign_anchors(self, anchors: dict[str, Tensor], targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
+        """The native assignment as (N, sum HWA) labels and (N, sum HWA, 4) regression targets; anchors a stride."""
 
     @abstractmethod
     def _read(self, taps: Taps, calls: dict[str, list[Call]], targets: Sequence[Target] | None) -> None:

@@ -105,9 +105,10 @@ class FasterRCNNDetector(TorchvisionDetector):
         self._read(taps, recorder.calls, None)
         return taps
 
-    def _assign_anchors(self, anchors: list[Tensor], targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
-        labels, boxes = self.model.rpn.assign_targets_to_anchors(anchors, list(targets))
-        deltas = self.model.rpn.box_coder.encode(boxes, anchors)
+    def _assign_anchors(self, anchors: dict[str, Tensor], targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
+        every = [torch.cat(list(anchors.values()))] * len(targets)
+        labels, boxes = self.model.rpn.assign_targets_to_anchors(every, list(targets))
+        deltas = self.model.rpn.box_coder.encode(boxes, every)
         # torchvision says 1 positive, 0 background, -1 ignored; the schema says 0, -1, -2.
         return torch.stack(labels).long() - 1, torch.stack(deltas)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -19,13 +19,18 @@ from detdistill.detectors.resnet_fpn import Positive, ResNetFPN
 from detdistill.engines.torchvision.detector import SHARED_SOURCES, TorchvisionDetector, TorchvisionParams, per_anchor
 
 
-class RetinaNetParams(TorchvisionParams):
-    """RetinaNet. `candidates` is the number of scored anchors a level that enter NMS."""
+class DenseParams(TorchvisionParams):
+    """RetinaNet and what is built on it. `candidates` is the number of scored anchors a level that enter NMS."""
 
-    family: Literal["retinanet"]
     candidates: Positive = 1000
     norm_groups: Positive | None = None
     """Group normalisation in the towers, as in torchvision's second RetinaNet; without it, they start slowly."""
+
+
+class RetinaNetParams(DenseParams):
+    """RetinaNet."""
+
+    family: Literal["retinanet"]
 
 
 class RetinaNetDetector(TorchvisionDetector):
@@ -43,16 +48,14 @@ class RetinaNetDetector(TorchvisionDetector):
         "head_box_features": "head.regression_head.conv.2.{last}",
     }
 
-    def __init__(self, sizes: RetinaNetParams, num_classes: int):
-        backbone = ResNetFPN(sizes)
-        anchors = sizes.anchor_generator()
+    def __init__(self, sizes: DenseParams, num_classes: int):
         norm = None if sizes.norm_groups is None else partial(nn.GroupNorm, sizes.norm_groups)
-        cells = anchors.num_anchors_per_location()[0]
-        model = RetinaNet(
-            backbone,
-            num_classes,
-            anchor_generator=anchors,
-            head=RetinaNetHead(backbone.out_channels, cells, num_classes, norm_layer=norm),
+        model = self._build(
+            sizes,
+            norm,
+            backbone=ResNetFPN(sizes),
+            num_classes=num_classes,
+            anchor_generator=sizes.anchor_generator(),
             detections_per_img=sizes.detections,
             topk_candidates=sizes.candidates,
         )
@@ -69,13 +72,22 @@ class RetinaNetDetector(TorchvisionDetector):
         self.sources = {tap: module.format(last=last) for tap, module in self.sources.items()}
         super().__init__(model, sizes, num_classes)
 
+    def _build(self, sizes: Any, norm: Callable[..., nn.Module] | None, **shared: Any) -> RetinaNet:
+        cells = shared["anchor_generator"].num_anchors_per_location()[0]
+        head = RetinaNetHead(sizes.neck_channels, cells, shared["num_classes"], norm_layer=norm)
+        return RetinaNet(**shared, head=head)
+
     def finish_head(
         self, cls_features: dict[str, Tensor], box_features: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         classify, regress = self.model.head.classification_head, self.model.head.regression_head
-        logits = {s: _finish(classify.conv, classify.cls_logits, x, self.num_classes) for s, x in cls_features.items()}
-        deltas = {s: _finish(regress.conv, regress.bbox_reg, x, 4) for s, x in box_features.items()}
-        return logits, deltas
+        logits = {s: classify.cls_logits(_finish(classify.conv, x)) for s, x in cls_features.items()}
+        deltas = {s: self._deltas(s, _finish(regress.conv, x)) for s, x in box_features.items()}
+        return {s: per_anchor(x, self.num_classes) for s, x in logits.items()}, deltas
+
+    def _deltas(self, stride: str, features: Tensor) -> Tensor:
+        """What the box predictor makes of its tower's features (N, C, H, W) at that stride."""
+        return per_anchor(self.model.head.regression_head.bbox_reg(features), 4)
 
     def _forward(self, batch: ImageList, modules: set[str], roi_boxes: Sequence[Tensor] | None) -> None:
         features = list(self.model.backbone(batch.tensors).values())
@@ -87,18 +99,22 @@ class RetinaNetDetector(TorchvisionDetector):
             self.model.anchor_generator(batch, features)
 
     @torch.no_grad()
-    def _assign_anchors(self, anchors: list[Tensor], targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
-        labels, deltas = [], []
-        for boxes, target in zip(anchors, targets, strict=True):
+    def _assign_anchors(self, anchors: dict[str, Tensor], targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
+        boxes, labels, deltas = torch.cat(list(anchors.values())), [], []
+        for target in targets:
             if len(target["boxes"]) == 0:
                 labels.append(boxes.new_full((len(boxes),), -1, dtype=torch.int64))
                 deltas.append(torch.zeros_like(boxes))
                 continue
-            matched = self.model.proposal_matcher(box_iou(target["boxes"], boxes))
+            matched = self._match(anchors, target["boxes"])
             positive = matched.clamp(min=0)
             labels.append(torch.where(matched >= 0, target["labels"][positive], matched))
             deltas.append(self.model.box_coder.encode_single(target["boxes"][positive], boxes))
         return torch.stack(labels), torch.stack(deltas)
+
+    def _match(self, anchors: dict[str, Tensor], boxes: Tensor) -> Tensor:
+        """The object (index) of each anchor (sum HWA,), -1 for background, -2 for what is ignored."""
+        return self.model.proposal_matcher(box_iou(boxes, torch.cat(list(anchors.values()))))
 
     def _read(self, taps: Taps, calls: dict[str, list[Call]], targets: Sequence[Target] | None) -> None:
         sizes = [len(anchors) for anchors in taps.anchors.values()]
@@ -111,7 +127,7 @@ class RetinaNetDetector(TorchvisionDetector):
                 setattr(taps, tap, dict(zip(taps.neck, outputs, strict=True)))
 
 
-def _finish(tower: Any, predictor: nn.Module, features: Tensor, values: int) -> Tensor:
-    """The tower's last but one activation, its last convolution and the predictor, on pre-activation features."""
+def _finish(tower: Any, features: Tensor) -> Tensor:
+    """The tower's last but one activation and its last convolution, on pre-activation features."""
     activation = tower[-2][-1]  # after its convolution and, if there is one, its normalisation
-    return per_anchor(predictor(tower[-1](activation(features))), values)
+    return tower[-1](activation(features))

@@ -9,6 +9,8 @@ Published (configs of jbwang1997/CrossKD): RetinaNet w_c = 1, w_b = 1. FCOS w_c 
 1 - GIoU and the sum of the positives' centerness for their number: `overlap: iou` and `divisor: centerness`.
 The release counts at least one positive in every image, here in the batch: images without objects weigh less there.
 For FCOS it crosses over after the second of four convolutions, here as everywhere after the last but one.
+For GFL it adds the KL of each edge's distribution to the boxes' GIoU and divides both by the sum of max_k s(z_T); here
+its boxes are those that the distributions mean, like any others.
 The paper's two detectors have equal widths; where they differ, a 1x1 convolution a tower, shared by all levels as the
 tower is, widens the student first.
 """
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou_loss
 
 from detdistill.detectors.base import Detector, Taps, Target
+from detdistill.detectors.dense import centers, paired_iou
 from detdistill.distill.base import Method, PartWeight, adapter, parts, same_shapes
 
 LARGEST_GROWTH = math.log(1000 / 16)  # the usual bound that keeps exp() of an untrained delta finite
@@ -54,10 +57,7 @@ def quality_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
 def iou_loss(boxes: Tensor, others: Tensor) -> Tensor:
     """- log IoU (M,) of pairs of boxes (M, 4) xyxy, the IoU being 1e-6 at least."""
-    near = torch.maximum(boxes[:, :2], others[:, :2])
-    shared = (torch.minimum(boxes[:, 2:], others[:, 2:]) - near).clamp(min=0).prod(1)
-    areas = [(each[:, 2:] - each[:, :2]).prod(1) for each in (boxes, others)]
-    return -(shared / (areas[0] + areas[1] - shared).clamp(min=1e-6)).clamp(min=1e-6).log()
+    return -paired_iou(boxes, others).clamp(min=1e-6).log()
 
 
 def box_loss(
@@ -72,8 +72,8 @@ def box_loss(
 
 def centerness(boxes: Tensor, anchors: Tensor) -> Tensor:
     """FCOS's target (..., ): 1 where an anchor's centre is the box's, 0 on its border; both (..., 4) xyxy."""
-    centers = (anchors[..., :2] + anchors[..., 2:]) / 2
-    sides = torch.stack([centers - boxes[..., :2], boxes[..., 2:] - centers]).clamp(min=0)
+    middle = centers(anchors)
+    sides = torch.stack([middle - boxes[..., :2], boxes[..., 2:] - middle]).clamp(min=0)
     return (sides.amin(0) / sides.amax(0).clamp(min=1e-6)).prod(-1).sqrt()
 
 
