@@ -9,8 +9,7 @@ Published (configs of jbwang1997/CrossKD): RetinaNet w_c = 1, w_b = 1. FCOS w_c 
 1 - GIoU and the sum of the positives' centerness for their number: `overlap: iou` and `divisor: centerness`.
 The release counts at least one positive in every image, here in the batch: images without objects weigh less there.
 For FCOS it crosses over after the second of four convolutions, here as everywhere after the last but one.
-For GFL it adds the KL of each edge's distribution to the boxes' GIoU and divides both by the sum of max_k s(z_T); here
-its boxes are those that the distributions mean, like any others.
+For GFL its box term is the KL of the distributions of edges over the sum of max_k s(z_T) (weight 4), here GIoU as ever.
 The paper's two detectors have equal widths; where they differ, a 1x1 convolution a tower, shared by all levels as the
 tower is, widens the student first.
 """
