@@ -55,6 +55,11 @@ class TestATSS:
         far = ANCHORS[:2] + 90
         assert atss([ANCHORS[:1], far], OBJECT, 2).tolist() == [0, -1, -1]
 
+    def test_no_other_is_positive_whatever_its_overlap(self) -> None:
+        corners = torch.tensor([[x, 0.0] for x in range(0, 32, 8)])  # four in one object, all of IoU 1/16
+        anchors = torch.cat([corners, corners + 8], dim=1)
+        assert atss([anchors], torch.tensor([[0.0, 0, 32, 32]]), 2).tolist() == [-1, 0, 0, -1]
+
     def test_its_centre_must_lie_in_the_object(self) -> None:
         anchors = torch.tensor([[-4.0, -4, 4, 4], [-2, -2, 6, 6]])  # IoU 1/4 each, centres (0, 0) and (2, 2)
         assert atss([anchors], torch.tensor([[0.0, 0, 4, 4]]), 9).tolist() == [-1, 0]
@@ -121,12 +126,22 @@ class TestLosses:
         )
         assert losses["boxes"].item() == pytest.approx(2 * (2 / 3 + 1 / 4) / 2, rel=1e-5)
         assert losses["distribution"].item() == pytest.approx(math.log(17) / 4, rel=1e-5)
-        # One object alone weighs 3/4 + 3/4; at scores of 1/8 the weights are together below 1, which divides then.
+        # One object alone weighs 3/4 + 3/4; at best scores of 3/8 the weights are together below 1, which divides then.
         outputs = {key: value[:1] for key, value in outputs.items()}
-        outputs["cls_logits"] = torch.full((1, 2, 3), -math.log(7))
+        outputs["cls_logits"] = torch.tensor([-math.log(7), -math.log(7), math.log(3 / 5)]).expand(1, 2, 3)
         losses = detector.model.compute_loss([target], outputs, [anchors])
-        assert losses["boxes"].item() == pytest.approx(2 * (2 / 3 + 1 / 4) / 8, rel=1e-5)
-        assert losses["distribution"].item() == pytest.approx(2 * math.log(17) / 8 / 4, rel=1e-5)
+        assert losses["boxes"].item() == pytest.approx(2 * (2 / 3 + 1 / 4) * 3 / 8, rel=1e-5)
+        assert losses["distribution"].item() == pytest.approx(2 * math.log(17) * 3 / 8 / 4, rel=1e-5)
+
+    def test_the_box_that_the_edges_mean_is_the_one_compared(self, detector: Detector) -> None:
+        outputs = {
+            "cls_logits": torch.zeros(1, 1, 3),
+            "levels": torch.tensor([[1]]),
+            "bbox_regression": peaked(2.5, 1.5, 1.5, 3)[None, None],
+        }
+        target = {"boxes": torch.tensor([[44.0, 52, 76, 88]]), "labels": torch.tensor([0])}
+        losses = detector.model.compute_loss([target], outputs, [torch.tensor([[48.0, 48, 80, 80]])])
+        assert losses["boxes"].item() == pytest.approx(0, abs=1e-6)
 
     def test_edges_are_taught_the_distance_in_strides(self, detector: Detector) -> None:
         """The object's own distances, and none beyond the last bin, are at the least of the cross-entropy."""
