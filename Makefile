@@ -3,13 +3,14 @@
 # make test-all    the slow ones too: whole studies by both drivers
 # make bench       what the drivers and the recipes cost, after the study
 # make lint        style and types
+# make detectron2  Detectron2 into .venv: one tested commit, or DETECTRON2=/folder; COMPILE=1 builds its extension
 # make lock        what pyproject.toml asks for into requirements.lock, versions kept where they can be
 
 STUDY ?= digits
 PYTHON ?= python3
 INSIDE = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: reproduce test test-slow test-all bench lint lock environment
+.PHONY: reproduce test test-slow test-all bench lint lock environment detectron2
 
 reproduce: environment
 	$(INSIDE) snakemake --config study=$(STUDY)
@@ -34,9 +35,15 @@ lint: environment
 environment:
 	@$(PYTHON) workflow/envs/environment.py
 
+detectron2: environment
+	@$(PYTHON) workflow/envs/detectron2.py
+
 lock:
 	$(PYTHON) -m venv --clear .scratch/uv
 	.scratch/uv/bin/pip install --quiet uv
 	.scratch/uv/bin/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --quiet \
 		--custom-compile-command 'make lock' --output-file requirements.lock
+	.scratch/uv/bin/uv pip compile workflow/envs/detectron2.in --constraint requirements.lock --python-version 3.11 \
+		--universal --generate-hashes --quiet --custom-compile-command 'make lock' \
+		--output-file workflow/envs/detectron2.lock
 	rm -r .scratch/uv
