@@ -17,6 +17,7 @@ import typer
 from detdistill.core.errors import UserError
 
 TRAINING = ("teacher", "student", "distill")
+STEPS = ("data", *TRAINING, "tune", "evaluate", "latency", "summarize", "report")
 TREE = "DETDISTILL_TREE"
 """Says whose code a command was started again for."""
 app = typer.Typer(
@@ -25,9 +26,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _taking_turns(context: typer.Context, study: str) -> str:
+    """A command that writes results does so alone."""
+    if context.info_name in STEPS:
+        from detdistill import turn
+
+        turn.take(study, f"detdistill {context.info_name}")
+    return study
+
+
 study_app = typer.Typer(help="Studies: a data set with its pairs, recipes and seeds.", no_args_is_help=True)
 app.add_typer(study_app, name="study")
-StudyName = Annotated[str, typer.Option("--study", help="A folder below params/.")]
+StudyName = Annotated[str, typer.Option("--study", help="A folder below params/.", callback=_taking_turns)]
 PairName = Annotated[str, typer.Argument(metavar="PAIR", help="A pair of the study.")]
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe that the study lists for this pair.")]
 SPLIT_HELP = "VOC: an image set, such as train or VOC2007/trainval. COCO: ANNOTATIONS or ANNOTATIONS:IMAGES, below DIR."

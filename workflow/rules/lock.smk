@@ -17,3 +17,13 @@ if workflow.is_main_process:
     except BlockingIOError:
         pass
     fcntl.flock(alive, fcntl.LOCK_SH)
+
+
+onstart:
+    # DVC, or a step typed by hand, may be at work on the same files.
+    from detdistill import turn
+
+    try:
+        turn.take(STUDY, turn.DRIVER)
+    except UserError as error:
+        raise WorkflowError(str(error))
