@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from html.parser import HTMLParser
 from pathlib import Path
 
 import fake_study
@@ -20,6 +21,7 @@ from detdistill.core.params import load_study
 from detdistill.dataset import manifest
 from detdistill.report import limitations, literature, numbers, prose, provenance, setup_prose, setup_tables, tables
 from detdistill.report.citations import Citations
+from detdistill.report.document import document
 from detdistill.report.figures.dag import counts
 from detdistill.report.figures.gains import common_methods
 from detdistill.report.figures.style import class_labels
@@ -87,11 +89,45 @@ def rows(table):
 
 
 def outputs(root):
-    return [root / path for path in (paths.report("fake"), *(paths.figure("fake", name) for name in FIGURES))]
+    pdf = paths.report("fake")
+    return [root / path for path in (pdf, page(), *(paths.figure("fake", name) for name in FIGURES))]
+
+
+def page():
+    return paths.report("fake").with_suffix(".html")
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, its visible text, and the rows of its tables."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self.rows, self.inside = [], [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.inside = tag
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        self.inside = ""
+
+    def handle_data(self, data):
+        if self.inside not in ("style", "script"):
+            self.words.append(data)
+        if self.inside in ("td", "th"):
+            self.rows[-1][-1] += data
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
 
 
 def test_the_report_has_every_part(reported):
-    pdf, *figures = outputs(reported)
+    pdf, _, *figures = outputs(reported)
     assert len(re.findall(rb"/Type */Page\b", pdf.read_bytes())) > 3
     assert all(figure.stat().st_size > 1000 for figure in figures)
 
@@ -104,8 +140,33 @@ def test_the_same_files_give_the_same_bytes(reported, monkeypatch):
 
 
 def test_figures_carry_no_date(reported):
-    _, *figures = outputs(reported)
+    _, _, *figures = outputs(reported)
     assert not any("dc:date" in figure.read_text() for figure in figures)
+
+
+def test_the_page_says_what_the_paper_says(reported, told):
+    summary, cost, _, data = told
+    study, shelf = load_study(fake_study.STUDY), literature.load()
+    content = document(study, summary, cost, data, provenance.collect(study, summary, data), shelf)
+    found = Page((reported / page()).read_text().replace("’", "'"))  # Typst's, of the same text
+    text = " ".join("".join(found.words).split())
+    for said in (content["abstract"], *content["findings"], *content["limitations"], *content["references"]):
+        assert " ".join(said.split()) in text
+    for table in content["tables"].values():
+        for each in table if isinstance(table, list) else [table]:
+            assert [row for group in each["groups"] for row in group["rows"] if row not in found.rows] == []
+
+
+def test_the_page_needs_nothing_else_and_can_be_heard(reported):
+    found = Page((reported / page()).read_text())
+    assert len(found.all("img")) == len(FIGURES)
+    assert all(image["src"].startswith("data:image/svg+xml;base64,") and image["alt"] for image in found.all("img"))
+    assert all(head.get("scope") for head in found.all("th"))
+    assert not found.all("link")
+    assert not any(script.get("src") for script in found.all("script"))
+    assert {"header", "nav", "main", "h1"} <= {tag for tag, _ in found.tags}
+    ids = {attrs["id"] for _, attrs in found.tags if "id" in attrs}
+    assert {link["href"] for link in found.all("a")} - {f"#{each}" for each in ids} == {"fake.pdf"}
 
 
 def test_printed_numbers_are_those_of_the_summary(reported):

@@ -46,7 +46,7 @@ def probability(p: float | None) -> str:
 
 def percent(value: float | None) -> str:
     """A share as a whole percentage: 0.31 -> `31 %`."""
-    return NONE if value is None else f"{100 * value:.0f} %".replace("-", MINUS)
+    return NONE if value is None else f"{round(100 * value)} %".replace("-", MINUS)
 
 
 def factor(value: float | None) -> str:

@@ -1,7 +1,8 @@
-"""The `report` step: the figures as SVG, and the PDF that Typst sets from them and the numbers."""
+"""The `report` step: the figures as SVG, and the PDF and the HTML page that Typst sets from them and the numbers."""
 
 import json
 from pathlib import Path
+from typing import Any, Literal
 
 import typst
 
@@ -23,11 +24,14 @@ from detdistill.report.figures.style import save
 from detdistill.report.literature import Literature
 from detdistill.report.names import Names
 
-TEMPLATE = Path(__file__).with_name("report.typ")
+TEXT = Path(__file__).with_name("report.typ")
+Form = Literal["pdf", "html"]
+LOOKS: dict[Form, tuple[str, ...]] = {"pdf": ("paper.typ",), "html": ("screen.typ", "screen.css", "screen.js")}
+"""The look that the text imports, and the files that the look reads."""
 
 
 def report(study_name: str) -> None:
-    """Write `reports/STUDY/*.svg` and `reports/STUDY.pdf`.
+    """Write `reports/STUDY/*.svg`, `reports/STUDY.pdf` and `reports/STUDY.html`.
 
     The same inputs and commit give the same bytes. Raises UserError when an input is missing or unreadable.
     """
@@ -36,16 +40,22 @@ def report(study_name: str) -> None:
     cost: Cost = read_json(intact(paths.summary(study_name).with_name("cost.json")))  # type: ignore[assignment]
     manifest = manifests.load(study_name)
     literature = literatures.load()
-    draw(study, summary, cost, manifest, literature)
-    write_atomic(paths.report(study_name), typeset(study, summary, cost, manifest, literature))
+    figures = draw(study, summary, cost, manifest, literature)
+    provenance = provenances.collect(study, summary, manifest)
+    content = document(study, summary, cost, manifest, provenance, literature)
+    paper = paths.report(study_name)
+    write_atomic(paper, typeset(content, figures, provenance.commit.time, "pdf"))
+    write_atomic(paper.with_suffix(".html"), typeset(content, figures, provenance.commit.time, "html"))
 
 
-def draw(study: Study, summary: Summary, cost: Cost, manifest: Manifest, literature: Literature) -> None:
+def draw(study: Study, summary: Summary, cost: Cost, manifest: Manifest, literature: Literature) -> list[Path]:
     """The figures, each a file of its own."""
     names = Names(summary, literature)
+    drawn = []
 
     def at(name: str) -> Path:
-        return paths.figure(study.study, name)
+        drawn.append(paths.figure(study.study, name))
+        return drawn[-1]
 
     save(at("gains"), gains.draw, summary, names, literature)
     save(at("taxonomy"), taxonomy.draw, summary, names, literature)
@@ -55,19 +65,21 @@ def draw(study: Study, summary: Summary, cost: Cost, manifest: Manifest, literat
     save(at("classes"), classes.draw, summary, names, manifest)
     save(at("detections"), detections.draw, summary, names, manifest)
     save(at("dag"), dag.draw, study)
+    return drawn
 
 
-def typeset(study: Study, summary: Summary, cost: Cost, manifest: Manifest, literature: Literature) -> bytes:
-    """The PDF, from the figures that `draw` wrote and the document's data."""
-    provenance = provenances.collect(study, summary, manifest)
-    content = document(study, summary, cost, manifest, provenance, literature)
+def typeset(content: dict[str, Any], figures: list[Path], time: int, form: Form) -> bytes:
+    """The document in one of its forms; `time` is what a PDF says of when it was made, in seconds since 1970."""
+    look, *read = LOOKS[form]
+    sources = {
+        "main.typ": TEXT.read_bytes(),
+        "look.typ": TEXT.with_name(look).read_bytes(),
+        "document.json": json.dumps(content, allow_nan=False).encode(),
+        **{name: TEXT.with_name(name).read_bytes() for name in read},
+        **{figure.name: figure.read_bytes() for figure in figures},
+    }
+    fonts = typst.Fonts(include_system_fonts=False)
     try:
-        return typst.compile(  # type: ignore[type-var]  # the stub wants root to be of the template's type, bytes
-            TEMPLATE.read_bytes(),
-            root=str(paths.figure(study.study, "gains").parent.resolve()),
-            font_paths=typst.Fonts(include_system_fonts=False),
-            sys_inputs={"document": json.dumps(content, allow_nan=False)},
-            timestamp=provenance.commit.time,
-        )
+        return typst.compile(sources, format=form, font_paths=fonts, timestamp=time)  # type: ignore[call-overload,no-any-return]  # the stub has no dict
     except typst.TypstError as error:
-        raise UserError(f"{paths.report(study.study)}: Typst: {error.message}") from None
+        raise UserError(f"{content['study']}.{form}: Typst: {error.message}") from None

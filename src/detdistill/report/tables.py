@@ -25,22 +25,38 @@ class Group:
 
 @dataclass(frozen=True)
 class Table:
-    """`align` has one of l, c, r a column; `spans` is an optional row of (heading, columns) above the header."""
+    """`align` has one of l, c, r a column; `spans` is an optional row of (heading, columns) above the header.
+
+    `label` is the column that names a row.
+    """
 
     header: list[str]
     align: str
     groups: list[Group]
     spans: list[tuple[str, int]] = field(default_factory=list)
+    label: int = 0
 
 
-def by_pair(header: list[str], align: str, groups: list[Group], spans: list[tuple[str, int]] | None = None) -> Table:
-    """A table of a group a pair, without the columns after the first that have nothing in any row."""
-    rows = [row for group in groups for row in group.rows]
-    kept = [place for place in range(len(header)) if place == 0 or any(row[place].strip("– ") for row in rows)]
-    if spans:  # their widths are of all columns
-        kept = list(range(len(header)))
-    shorter = [Group(group.title, [[row[place] for place in kept] for row in group.rows]) for group in groups]
-    return Table([header[place] for place in kept], "".join(align[place] for place in kept), shorter, spans or [])
+def lean(table: Table) -> Table:
+    """The same table without the columns that have nothing in any row; those that name a row stay."""
+    rows = [row for group in table.groups for row in group.rows]
+    kept = [
+        place
+        for place in range(len(table.header))
+        if place <= table.label or any(row[place].strip(f"{numbers.NONE} ") for row in rows)
+    ]
+    spans, at = [], 0
+    for title, width in table.spans:
+        if left := sum(at <= place < at + width for place in kept):
+            spans.append((title, left))
+        at += width
+    return Table(
+        [table.header[place] for place in kept],
+        "".join(table.align[place] for place in kept),
+        [Group(group.title, [[row[place] for place in kept] for row in group.rows]) for group in table.groups],
+        spans,
+        table.label,
+    )
 
 
 def results(summary: Summary, cost: Cost, names: Names) -> Table:
@@ -66,7 +82,7 @@ def results(summary: Summary, cost: Cost, names: Names) -> Table:
             step = cost["pairs"][pair]["recipes"][recipe]["step"]
             rows.append(_distilled(names.recipe(pair, recipe), stats, step))
         groups.append(Group(names.pair(pair), rows))
-    return by_pair(header, "llrrrrrrl", groups)
+    return lean(Table(header, "llrrrrrrl", groups, label=1))
 
 
 def _distilled(label: str, stats: RecipeStats, step: float | None) -> list[str]:
@@ -106,7 +122,7 @@ def equal_cost(summary: Summary, cost: Cost, names: Names) -> Table:
         groups.append(Group(names.pair(pair), rows))
     each = ["Core s", "Plain", "Difference [95 %]"]
     spans = [("", 2), ("Without the teacher", 3), ("With its share", 3)]
-    return by_pair(["Recipe", "AP50", *each, *each], "lr" + "rrr" * 2, groups, spans)
+    return lean(Table(["Recipe", "AP50", *each, *each], "lr" + "rrr" * 2, groups, spans))
 
 
 def _equal(label: str, stats: RecipeStats, cost: RecipeCost) -> list[str]:
@@ -136,7 +152,7 @@ def mistakes(summary: Summary, names: Names) -> Table:
             rows.append([names.recipe(pair, name), *lost, *found])
         groups.append(Group(names.pair(pair), rows))
     spans = [("", 1), ("AP50 lost to", len(KINDS)), ("AP50 of the third", len(TERCILES))]
-    return Table(header, "l" + "r" * (len(header) - 1), groups, spans)
+    return lean(Table(header, "l" + "r" * (len(header) - 1), groups, spans))
 
 
 def _models(content: PairSummary) -> list[tuple[str, RunStats]]:
@@ -165,7 +181,7 @@ def models(summary: Summary, cost: Cost, names: Names) -> Table:
             label = names.recipe(pair, recipe)
             rows.append([label, *size, *found] if stats["AP50"]["n"] else [label, MISSING, *[""] * 11])
         groups.append(Group(names.pair(pair), rows))
-    return by_pair(header, "l" + "r" * 12, groups)
+    return lean(Table(header, "l" + "r" * 12, groups))
 
 
 def compared(content: PairSummary) -> list[tuple[str, RunStats]]:
