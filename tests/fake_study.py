@@ -8,6 +8,7 @@ import json
 import random
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,6 @@ from detdistill.dataset.prepared import Annotations, manifest_of
 from detdistill.evaluate import predictions
 
 STUDY = "fake"
-CLASSES = [str(digit) for digit in range(10)]
-WIDTH, HEIGHT = 128, 96
 IMAGES = {"train": 2, "val": 8, "test": 12}
 STEPS = 2000
 BATCH = 8
@@ -82,44 +81,71 @@ Objects = list[list[tuple[tuple[float, float, float, float], int]]]
 """Of each image: box x, y, width, height, and label."""
 
 
+@dataclass(frozen=True)
+class Data:
+    """What the images are like; the last `absent` classes have no object."""
+
+    classes: tuple[str, ...] = tuple("0123456789")
+    width: int = 128
+    height: int = 96
+    absent: int = 0
+
+    @property
+    def present(self) -> int:
+        return len(self.classes) - self.absent
+
+
+DIGITS = Data()
+
+
 def make(
     root: Path,
     seeds: tuple[int, ...] = (0, 1),
     pairs: tuple[str, ...] = tuple(PAIRS),
     shift: Mapping[tuple[str, str], float] | None = None,
     spread: float = SPREAD,
+    data: Data = DIGITS,
+    variants: int = 0,
 ) -> None:
     """Write params, data and the outputs of every run of the study `fake` under `root`.
 
-    `shift` is added to the AP50 of the recipes that it names, in every seed.
+    `shift` is added to the AP50 of the recipes that it names, in every seed; `variants` are further recipes a pair.
     """
-    _params(root, seeds, pairs)
-    truth = _data(root)
+
+    def recipes(pair: str) -> dict[str, tuple[dict[str, dict[str, float]], float, float]]:
+        return recipes_of(pair, pairs, variants)
+
+    _params(root, seeds, pairs, variants)
+    truth = _data(root, data)
 
     def run(pair: str, recipe: str, seed: int, ap50: float, steps: int, core_seconds: float) -> None:
         draw = random.Random(f"{pair} {recipe} {seed}")
         ap50 += draw.gauss(0, spread) + (shift or {}).get((pair, recipe), 0.0)
-        _run(root, draw, truth, pair, recipe, seed, ap50, steps, core_seconds)
+        _run(root, draw, data, truth, pair, recipe, seed, ap50, steps, core_seconds)
 
     for pair in pairs:
         teacher, plain, longer = PAIRS[pair]
         run(pair, paths.TEACHER, 0, teacher, STEPS, 460.0)
         latency = {side: {"milliseconds_per_image": time} for side, time in (("teacher", 21.4), ("student", 6.2))}
         _json(root / paths.latency(STUDY, pair), {**latency, **_timing("latency", 4.0)})
-        for recipe in recipes(pair, pairs):
+        for recipe in recipes(pair):
             _tuning(root, pair, recipe)
         for seed in seeds:
             run(pair, "plain", seed, plain, STEPS, 120.0)
             run(pair, "plain_2x", seed, plain + longer, 2 * STEPS, 236.0)
-            for recipe, (_, gain, overhead) in recipes(pair, pairs).items():
+            for recipe, (_, gain, overhead) in recipes(pair).items():
                 run(pair, recipe, seed, plain + gain, STEPS, 120.0 * overhead)
             for recipe, (_, gain, overhead) in LONGER.get(pair, {}).items():
                 run(pair, recipe, seed, plain + longer + gain, 2 * STEPS, 236.0 * overhead)
 
 
-def recipes(pair: str, pairs: tuple[str, ...]) -> dict[str, tuple[dict[str, dict[str, float]], float, float]]:
+def recipes_of(
+    pair: str, pairs: tuple[str, ...], variants: int = 0
+) -> dict[str, tuple[dict[str, dict[str, float]], float, float]]:
     """The recipes of a pair, those with a teacher of another pair only if the study has that."""
-    return RECIPES[pair] | {recipe: each[1:] for recipe, each in ACROSS.get(pair, {}).items() if each[0] in pairs}
+    across = {recipe: each[1:] for recipe, each in ACROSS.get(pair, {}).items() if each[0] in pairs}
+    more = {f"pkd_{index:02}": ({"pkd": {"weight": float(index)}}, 0.002 * index, 1.3) for index in range(variants)}
+    return RECIPES[pair] | across | more
 
 
 def remove(root: Path, pair: str, recipe: str, seed: int) -> None:
@@ -133,7 +159,7 @@ def silence(root: Path, pair: str, recipe: str, seed: int) -> None:
     predictions.save(file, {split: [_tensors([], [], [])] * IMAGES[split] for split in ("val", "test")})
 
 
-def _params(root: Path, seeds: tuple[int, ...], pairs: tuple[str, ...]) -> None:
+def _params(root: Path, seeds: tuple[int, ...], pairs: tuple[str, ...], variants: int) -> None:
     def put(value: Any, *slice_: str) -> None:
         path = root / paths.params(STUDY, *slice_)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +169,7 @@ def _params(root: Path, seeds: tuple[int, ...], pairs: tuple[str, ...]) -> None:
     distilled: list[dict[str, str]] = []
     for pair in pairs:
         across = ACROSS.get(pair, {})
-        for recipe in recipes(pair, pairs):
+        for recipe in recipes_of(pair, pairs, variants):
             teacher = {"teacher": across[recipe][0]} if recipe in across else {}
             distilled.append({"pair": pair, "recipe": recipe, **teacher})
         distilled += [{"pair": pair, "recipe": name, "like": each[0]} for name, each in LONGER.get(pair, {}).items()]
@@ -168,11 +194,11 @@ def _params(root: Path, seeds: tuple[int, ...], pairs: tuple[str, ...]) -> None:
         put({}, pair, "plain")
         for recipe in ("plain_2x", *LONGER.get(pair, {})):
             put({"schedule_factor": 2.0}, pair, recipe)
-        for recipe, (methods, _, _) in recipes(pair, pairs).items():
+        for recipe, (methods, _, _) in recipes_of(pair, pairs, variants).items():
             put({"methods": methods}, pair, recipe)
 
 
-def _data(root: Path) -> dict[str, Objects]:
+def _data(root: Path, data: Data) -> dict[str, Objects]:
     """Images of the validation split, annotations of all, and the manifest."""
     images = root / paths.data(STUDY, "images")
     images.mkdir(parents=True)
@@ -180,12 +206,12 @@ def _data(root: Path) -> dict[str, Objects]:
     splits = {}
     for split, count in IMAGES.items():
         draw, noise = random.Random(split), np.random.default_rng(3)
-        annotations = Annotations(CLASSES)
+        annotations = Annotations(list(data.classes))
         truth[split] = []
         for index in range(count):
             coarse = Image.fromarray(noise.integers(40, 215, (6, 6, 3), dtype=np.uint8))
-            picture = coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
-            objects = [_object(draw, picture) for _ in range(draw.randint(4, 6))]
+            picture = coarse.resize((data.width, data.height), Image.Resampling.BICUBIC)
+            objects = [_object(draw, picture, data) for _ in range(draw.randint(4, 6))]
             name = f"{split}-{index:05d}.png"
             annotations.add(name, np.array(picture), [box for box, _ in objects], [label for _, label in objects])
             truth[split].append(objects)
@@ -193,23 +219,29 @@ def _data(root: Path) -> dict[str, Objects]:
                 picture.save(images / name)
         (root / paths.data(STUDY, f"{split}.json")).write_bytes(annotations.content())
         splits[split] = annotations
-    manifest = manifest_of(STUDY, "digits", CLASSES, splits)
+    manifest = manifest_of(STUDY, "digits", list(data.classes), splits)
     manifest["splits"]["train"] |= {"images": 4000, "boxes": 14_000, **FAULTS}
     _json(root / paths.data(STUDY, "manifest.json"), manifest)
     _json(root / paths.data(STUDY, "timing.json"), _timing("data", 9.0))
     return truth
 
 
-def _object(draw: random.Random, picture: Image.Image) -> tuple[tuple[float, float, float, float], int]:
-    side, x, y = draw.randint(16, 34), draw.randint(0, WIDTH - 36), draw.randint(0, HEIGHT - 36)
-    label, shade = draw.randrange(len(CLASSES)), tuple(draw.randint(0, 255) for _ in range(3))
-    ImageDraw.Draw(picture).text((x + side / 4, y), CLASSES[label], fill=shade, font_size=side)
+def _object(draw: random.Random, picture: Image.Image, data: Data) -> tuple[tuple[float, float, float, float], int]:
+    side, x, y = (
+        draw.randint(16, 34),
+        draw.randint(0, max(data.width - 36, 0)),
+        draw.randint(0, max(data.height - 36, 0)),
+    )
+    side = min(side, data.width - x, data.height - y)
+    label, shade = draw.randrange(data.present), tuple(draw.randint(0, 255) for _ in range(3))
+    ImageDraw.Draw(picture).text((x + side / 4, y), data.classes[label][:1], fill=shade, font_size=side)
     return (float(x), float(y), float(side), float(side)), label
 
 
 def _run(
     root: Path,
     draw: random.Random,
+    data: Data,
     truth: dict[str, Objects],
     pair: str,
     recipe: str,
@@ -242,19 +274,19 @@ def _run(
         "engine": ENGINES[pair],
         "parameters": 1_104_210 if big else 64_310,
         "flops": 412_000_000 if big else 31_500_000,
-        "image_size": [HEIGHT, WIDTH],
+        "image_size": [data.height, data.width],
         "checkpoint_bytes": 4_430_000 if big else 270_000,
-        "val": _split(ap50 + 0.004, draw),
-        "test": _split(ap50, draw),
+        "val": _split(ap50 + 0.004, draw, data),
+        "test": _split(ap50, draw, data),
         "absent": {"test.AP_large": "no object of that size in the split"},
     }
     put("metrics.json", metrics)
-    found = {split: [_detections(objects, draw, ap50) for objects in truth[split]] for split in ("val", "test")}
+    found = {split: [_detections(objects, draw, data, ap50) for objects in truth[split]] for split in ("val", "test")}
     predictions.save(root / paths.run(STUDY, pair, recipe, seed, "predictions.safetensors"), found)
 
 
-def _split(ap50: float, draw: random.Random) -> dict[str, Any]:
-    per_class = {name: (ap50 + draw.gauss(0, 0.04)) for name in CLASSES}
+def _split(ap50: float, draw: random.Random, data: Data) -> dict[str, Any]:
+    per_class = {name: (ap50 + draw.gauss(0, 0.04)) for name in data.classes[: data.present]}
     return {
         "AP": ap50 * 0.52,
         "AP50": ap50,
@@ -263,7 +295,8 @@ def _split(ap50: float, draw: random.Random) -> dict[str, Any]:
         "AP_medium": ap50 * 0.56,
         "AP_large": None,
         "AR100": ap50 * 0.7,
-        "per_class": {name: {"AP": value / 2, "AP50": value} for name, value in per_class.items()},
+        "per_class": {name: {"AP": value / 2, "AP50": value} for name, value in per_class.items()}
+        | {name: {"AP": None, "AP50": None} for name in data.classes[data.present :]},
         "voc": {"AP50_area": ap50 + 0.008, "AP50_11point": ap50 + 0.011},
         "images": 500,
         "boxes": 1750,
@@ -271,7 +304,7 @@ def _split(ap50: float, draw: random.Random) -> dict[str, Any]:
 
 
 def _detections(
-    objects: list[tuple[tuple[float, float, float, float], int]], draw: random.Random, ap50: float
+    objects: list[tuple[tuple[float, float, float, float], int]], draw: random.Random, data: Data, ap50: float
 ) -> dict[str, torch.Tensor]:
     """Most objects, some by a wrong class or place, and a few of nothing, by falling score."""
     found = []
@@ -280,10 +313,12 @@ def _detections(
             right, off = draw.random() < 0.85, draw.choice((1.0, 1.0, 1.0, 5.0))
             left, top = x + draw.gauss(0, off), y + draw.gauss(0, off)
             score = draw.uniform(0.4, 0.99) if right else draw.uniform(0.2, 0.7)
-            found.append((score, [left, top, left + width, top + height], label if right else (label + 1) % 10))
+            found.append(
+                (score, [left, top, left + width, top + height], label if right else (label + 1) % data.present)
+            )
     for _ in range(draw.randrange(3)):
-        left, top = draw.uniform(0, WIDTH - 20), draw.uniform(0, HEIGHT - 20)
-        found.append((draw.uniform(0.05, 0.6), [left, top, left + 20, top + 20], draw.randrange(10)))
+        left, top = draw.uniform(0, data.width - 20), draw.uniform(0, data.height - 20)
+        found.append((draw.uniform(0.05, 0.6), [left, top, left + 20, top + 20], draw.randrange(data.present)))
     found.sort(reverse=True)
     return _tensors([box for _, box, _ in found], [score for score, _, _ in found], [label for _, _, label in found])
 

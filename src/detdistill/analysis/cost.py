@@ -18,6 +18,9 @@ from detdistill.core.params import DistilledRun, PlainRun
 class RecipeCost(TypedDict):
     """`core_seconds` and `with_teacher` are of one run; `step` is core time an image over the plain student's.
 
+    `asking` and `teaching` are what they hold of asking the teacher and of its training; `over_plain` is the larger of
+    them over the training of the plain student of the same schedule.
+
     `alone` and `taught` compare with plain training for `core_seconds` and for `with_teacher`; `tuning` is in seconds.
     """
 
@@ -25,6 +28,9 @@ class RecipeCost(TypedDict):
     images_per_second: Stat
     core_seconds: float | None
     with_teacher: float | None
+    asking: float | None
+    teaching: float | None
+    over_plain: float | None
     step: float | None
     alone: EqualCost | None
     taught: EqualCost | None
@@ -75,11 +81,14 @@ def _recipe(plan: Plan, run: PlainRun, runs: AllRuns) -> RecipeCost:
     own = runs[run.pair, run.recipe]
     training = stat(own.timing("training_core_seconds"))
     answers = stat(own.timing("answers_core_seconds"))["mean"]
-    alone, taught = training["mean"], None
+    alone, taught, asking, teaching = training["mean"], None, None, None
     if isinstance(run, DistilledRun) and alone is not None and answers is not None:
-        alone += answers / len(own.results)
-        if share := _teacher_share(plan, run.teaching, runs):
-            taught = alone + share
+        asking = answers / len(own.results)
+        alone += asking
+        if teaching := _teacher_share(plan, run.teaching, runs):
+            taught = alone + teaching
+    plain = stat(runs[run.pair, plan.control(run)].timing("training_core_seconds"))["mean"]
+    paid = taught or alone
     schedules = [_schedule(runs[run.pair, plain]) for plain in plan.plain(run.pair)]
     spread = pooled([runs[each.pair, each.recipe].test("AP50") for each in plan.students if each.pair == run.pair])
 
@@ -92,6 +101,9 @@ def _recipe(plan: Plan, run: PlainRun, runs: AllRuns) -> RecipeCost:
         images_per_second=stat(own.timing("images_per_second")),
         core_seconds=alone,
         with_teacher=taught,
+        asking=asking,
+        teaching=teaching,
+        over_plain=paid / plain if paid is not None and plain else None,
         step=_ratio(own, runs[run.pair, plan.control(run)]),
         alone=against_plain(alone) if distilled else None,
         taught=against_plain(taught) if distilled else None,

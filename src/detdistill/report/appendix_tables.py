@@ -4,12 +4,19 @@ from detdistill.analysis.cost import Cost, PairCost
 from detdistill.analysis.summary import Summary, distilled
 from detdistill.report import numbers, verdicts
 from detdistill.report.names import Names
-from detdistill.report.tables import Group, Table
+from detdistill.report.tables import Group, Table, lean
 
 
 def seeds(summary: Summary, cost: Cost, names: Names) -> Table:
     """How far the seeds of each family see, and how many more would be needed at what cost."""
-    header = ["Compared with", "Recipes", "Spread of\na seed", "Interval,\nhalf", "Seeds for\n1 point", "Core\ntime"]
+    header = [
+        "Compared with",
+        "Recipes",
+        "Spread of a\nseed (points)",
+        "Half interval\n(points)",
+        "Seeds for\n1 point",
+        "Core\ntime",
+    ]
     header += ["Seeds for\n2 points", "Core\ntime"]
     groups = []
     for pair, content in summary["pairs"].items():
@@ -21,7 +28,7 @@ def seeds(summary: Summary, cost: Cost, names: Names) -> Table:
                 row += _needed(wanted, family["spread"], cost["pairs"][pair], family["plain"])
             rows.append(row)
         groups.append(Group(names.pair(pair), rows))
-    return Table(header, "lrrrrrrr", groups)
+    return lean(Table(header, "lrrrrrrr", groups))
 
 
 def _needed(wanted: int | None, spread: float | None, cost: PairCost, plain: str) -> list[str]:
@@ -30,8 +37,8 @@ def _needed(wanted: int | None, spread: float | None, cost: PairCost, plain: str
     return [str(wanted), numbers.duration(wanted * cost["seed"][plain])]
 
 
-def tuning(summary: Summary, cost: Cost, names: Names) -> Table | None:
-    """What every recipe's grid gave on validation, the value that won, its gradient, and the cost; None untuned."""
+def tuning(summary: Summary, names: Names) -> Table | None:
+    """What every recipe's grid gave on validation, the value that won, and its gradient; None untuned."""
     found = [
         (pair, name, tuned)
         for pair, content in summary["pairs"].items()
@@ -48,17 +55,22 @@ def tuning(summary: Summary, cost: Cost, names: Names) -> Table | None:
             tried = {each["factor"]: each for each in tuned["grid"]}
             values = [numbers.points(tried[factor]["AP50"]) if factor in tried else "" for factor in factors]
             share = numbers.scaled(tried[tuned["factor"]]["gradient_share"], 1.0, 2)
-            spent = numbers.duration(cost["pairs"][pair]["recipes"][name]["tuning"])
-            rows.append([names.recipe(pair, name), *values, f"{tuned['factor']:g}", share, spent])
+            rows.append([names.recipe(pair, name), *values, f"{tuned['factor']:g}", share])
         groups.append(Group(names.pair(pair), rows))
-    header = ["Recipe", *(f"{factor:g}" for factor in factors), "Taken", "Gradient\nshare", "Core\ntime"]
-    spans = [("", 1), ("Validation AP50 at this factor of the unit", len(factors)), ("", 3)]
-    return Table(header, "l" + "r" * (len(factors) + 3), groups, spans)
+    header = ["Recipe", *(f"{factor:g}" for factor in factors), "Taken", "Gradient\nshare"]
+    spans = [("", 1), ("Validation AP50 (%) at this factor of the unit", len(factors)), ("", 2)]
+    return Table(header, "l" + "r" * (len(factors) + 2), groups, spans)
 
 
 def sensitivity(summary: Summary, names: Names) -> Table:
     """The gain by Dunnett, by the additive model, and what the choice of test images adds."""
-    header = ["Recipe", "Gain [95 %]", "Seeds as blocks [95 %]", "Over test images [95 %]", "Verdict"]
+    header = [
+        "Recipe",
+        "Gain\n(points) [95 %]",
+        "Seeds as blocks\n(points) [95 %]",
+        "Over test images\n(points) [95 %]",
+        "Verdict",
+    ]
     groups = []
     for pair, content in summary["pairs"].items():
         rows = []
@@ -79,4 +91,4 @@ def sensitivity(summary: Summary, names: Names) -> Table:
                 ]
             )
         groups.append(Group(names.pair(pair), rows))
-    return Table(header, "lrrrl", groups)
+    return lean(Table(header, "lrrrl", groups))

@@ -26,7 +26,7 @@ def document(
     names, citations = Names(summary, literature), Citations(literature)
     review = citations.mark(REVIEW).strip()
     pairs = summary["pairs"]
-    tuning = appendix_tables.tuning(summary, cost, names)
+    tuning = appendix_tables.tuning(summary, names)
     return {
         "study": study.study,
         "title": study.title,
@@ -50,7 +50,8 @@ def document(
             "detectors": [asdict(table) for table in setup_tables.detectors(study, names)],
             "training": asdict(setup_tables.training(study, names)),
             "methods": asdict(setup_tables.methods(summary, names, literature, citations)),
-            "results": asdict(tables.results(summary, cost, names)),
+            "results": asdict(tables.results(summary, names)),
+            "price": asdict(tables.price(summary, cost, names)),
             "equal_cost": asdict(tables.equal_cost(summary, cost, names)),
             "mistakes": asdict(tables.mistakes(summary, names)),
             "tuning": asdict(tuning) if tuning else None,

@@ -59,6 +59,14 @@ def count(value: float | None) -> str:
     return NONE if value is None else f"{value:,.0f}".replace(",", "\u2009")
 
 
+def short(value: float) -> str:
+    """On an axis: `300`, `30k`, `1M`."""
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:g}{letter}"
+    return f"{value:g}"
+
+
 def scaled(value: float | None, unit: float, digits: int = 1) -> str:
     """`value` in multiples of `unit`: scaled(412e6, 1e6) -> `412.0`."""
     return NONE if value is None else f"{value / unit:.{digits}f}"

@@ -10,7 +10,7 @@ from detdistill.report.names import Names
 
 
 def abstract(summary: Summary, cost: Cost, names: Names, manifest: Manifest) -> str:
-    """What was asked, what each pair found, what follows from it, and what does not."""
+    """What was asked, what each pair found, what follows from it, and what it does not show."""
     recipes = numbers.counted(len(by_level(summary)), "recipe")
     classes = numbers.counted(len(manifest.classes), "class", "classes")
     acting = {level for _, _, stats in by_level(summary) for level in stats["levels"]}
@@ -21,7 +21,7 @@ def abstract(summary: Summary, cost: Cost, names: Names, manifest: Manifest) -> 
         f"{numbers.count(manifest.splits['test'].images)} test images)."
     )
     found = [_pair(content, pair, names) for pair, content in summary["pairs"].items()]
-    closing = [conclusion(summary), equal_cost(summary, cost) if verdicts.judged(summary) else "", _reach(summary)]
+    closing = [equal_cost(summary, cost) if verdicts.judged(summary) else "", conclusion(summary), _reach(summary)]
     return " ".join(sentence for sentence in [first, *found, *closing] if sentence)
 
 
@@ -48,27 +48,22 @@ def _chosen(content: PairSummary, pair: str, names: Names) -> str:
 
 
 def conclusion(summary: Summary) -> str:
-    """What the verdicts say of the levels, in a sentence."""
+    """What the verdicts say of the levels: where distillation helps, where it hurts, and how much stays open."""
     if not verdicts.judged(summary):
         why = "One seed shows" if len(summary["seeds"]) == 1 else "What there is shows"
         return f"{why} no spread, so no interval and no verdict is given: the differences are only described."
     tried, helped = verdicts.levels(summary), verdicts.levels(summary, "helps")
-    rest = [level for level in tried if level not in helped]
     hurt = [level for level in verdicts.levels(summary, "hurts") if level not in helped]
-    if not helped:
-        said = "At no level is a recipe shown to help"
-    elif not rest:
-        said = "Distillation is shown to help at every level tried" if len(tried) > 1 else "Distillation helps here"
-    else:
-        said = (
-            f"Distillation is shown to help at {verdicts.spoken(helped)}; at {verdicts.spoken(rest)} it is not shown to"
-        )
+    rest = [level for level in tried if level not in (*helped, *hurt)]
+    where = f"at {verdicts.spoken(helped)}" if helped else "at no level"
+    if helped == tried and len(tried) > 1:
+        where = f"at every level tried: {verdicts.spoken(tried)}"
+    said = f"In conclusion, distillation is shown to help {where}"
+    if helped and rest:
+        said += f"; at {verdicts.spoken(rest)} it is not shown to help"
     if hurt:
-        said += f"; at {verdicts.spoken(hurt)} a recipe is shown to hurt"
-    still = sum(1 for _, _, stats in by_level(summary) if stats["effect"] and stats["effect"]["verdict"] == "open")
-    stays = f"{numbers.counted(still, 'recipe')} {'stays' if still == 1 else 'stay'} open"
-    said += f"; {stays}: neither an effect nor its absence is shown." if still else "."
-    return f"{said} {_longest(summary)}".strip()
+        said += f"; at {verdicts.spoken(hurt)} it is shown to hurt"
+    return " ".join(each for each in (f"{said}.", _longest(summary), _open(summary)) if each)
 
 
 def _longest(summary: Summary) -> str:
@@ -80,8 +75,21 @@ def _longest(summary: Summary) -> str:
     tried, helped = verdicts.levels(summary, None, longest), verdicts.levels(summary, "helps", longest)
     if not tried:
         return ""
-    where = verdicts.spoken(helped) if helped else "none of them"
-    return f"On the longest schedule, {longest:g}×, tried at {verdicts.spoken(tried)}, one is shown to help at {where}."
+    start = f"On the longest schedule, {longest:g}×, tried at {verdicts.spoken(tried)}, it is"
+    if not helped:
+        return f"{start} not shown to help{' at any' if len(tried) > 1 else ''}."
+    everywhere = "" if len(tried) == 1 else " at each of them"
+    return f"{start} shown to help{everywhere if helped == tried else f' at {verdicts.spoken(helped)}'}."
+
+
+def _open(summary: Summary) -> str:
+    recipes = by_level(summary)
+    still = sum(1 for _, _, stats in recipes if stats["effect"] and stats["effect"]["verdict"] == "open")
+    if not still:
+        return ""
+    stays = "stays" if still == 1 else "stay"
+    of = numbers.counted(len(recipes), "recipe")
+    return f"Of {of}, {still} {stays} open: neither an effect nor its absence is shown."
 
 
 def equal_cost(summary: Summary, cost: Cost) -> str:
@@ -106,9 +114,12 @@ def _ahead(recipes: list[RecipeCost], kind: str) -> tuple[int, int]:
 
 
 def _reach(summary: Summary) -> str:
-    several = len(summary["pairs"]) > 1
-    across = "Across pairs, family, size and distance to the teacher differ too: levels are compared within a pair. "
-    return (across if several else "") + "Another data set, scale or schedule may order the levels otherwise."
+    pairs = (
+        "which level is best across pairs, whose family, size and distance to the teacher differ as well, nor "
+        if len(summary["pairs"]) > 1
+        else ""
+    )
+    return f"This does not show {pairs}what another data set, scale or schedule would give."
 
 
 def findings(content: PairSummary, pair: str, names: Names) -> str:

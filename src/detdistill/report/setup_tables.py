@@ -57,7 +57,7 @@ def training(study: Study, names: Names) -> Table:
     """How teacher and student of every pair are trained, defaults included."""
     sides = [side for pair in study.pairs for side in _sides(study, pair)]
     rows = [[_words(key), *(_trained(side.training, key) for side in sides)] for key in _TRAINING]
-    return _by_side(study.pairs, names, rows)
+    return _by_side(study.pairs, names, [row for row in rows if set(row[1:]) != {numbers.NONE}])
 
 
 def _sides(study: Study, pair: Pair) -> list[Side]:
@@ -166,5 +166,5 @@ def costs(provenance: Provenance, names: Names) -> Table:
         ]
 
     rows = [row(cost.step, cost.pair, [cost]) for cost in provenance.costs]
-    header = ["Step", "Pair", "Runs", "Wall", "Core", "Peak MiB"]
+    header = ["Step", "Pair", "Runs", "Wall time", "Core time", "Peak memory\n(MiB)"]
     return Table(header, "llrrrr", [Group(None, rows), Group(None, [row("total", None, provenance.costs)])])

@@ -18,7 +18,7 @@ from detdistill.dataset.manifest import Manifest
 from detdistill.report import literature as literatures
 from detdistill.report import provenance as provenances
 from detdistill.report.document import document
-from detdistill.report.figures import classes, curves, dag, detections, gains, schedules, taxonomy
+from detdistill.report.figures import classes, curves, dag, detections, gains, pareto, schedules, taxonomy
 from detdistill.report.figures import cost as costs
 from detdistill.report.figures.style import save
 from detdistill.report.literature import Literature
@@ -62,6 +62,7 @@ def draw(study: Study, summary: Summary, cost: Cost, manifest: Manifest, literat
     save(at("schedules"), schedules.draw, summary, names)
     save(at("curves"), curves.draw, summary, names)
     save(at("cost"), costs.draw, summary, cost, names)
+    save(at("pareto"), pareto.draw, summary, cost, names)
     save(at("classes"), classes.draw, summary, names, manifest)
     save(at("detections"), detections.draw, summary, names, manifest)
     save(at("dag"), dag.draw, study)

@@ -59,43 +59,39 @@ def lean(table: Table) -> Table:
     )
 
 
-def results(summary: Summary, cost: Cost, names: Names) -> Table:
+def results(summary: Summary, names: Names) -> Table:
     """The table by level: every pair's teacher and plain students, then its recipes from the backbone onwards."""
     header = [
         "Level",
         "Recipe",
-        "AP50",
-        "AP",
-        "Gain in AP50 [95 %]",
+        "AP50 (%)",
+        "AP (%)",
+        "Gain in AP50\n(points) [95 %]",
         "p",
         "Gap\nclosed",
-        "Core time\na step",
         "Verdict",
     ]
     groups = []
     for pair, content in summary["pairs"].items():
-        rows = [["", "Teacher", precision(content["teacher"], "AP50"), _stat(content["teacher"], "AP"), *[""] * 5]]
+        rows = [["", "Teacher", precision(content["teacher"], "AP50"), _stat(content["teacher"], "AP"), *[""] * 4]]
         for plain in content["plain"]:
             stats = content["recipes"][plain]
-            rows.append(["", names.recipe(pair, plain), precision(stats, "AP50"), _stat(stats, "AP"), *[""] * 5])
-        for recipe, stats in distilled(content).items():
-            step = cost["pairs"][pair]["recipes"][recipe]["step"]
-            rows.append(_distilled(names.recipe(pair, recipe), stats, step))
+            rows.append(["", names.recipe(pair, plain), precision(stats, "AP50"), _stat(stats, "AP"), *[""] * 4])
+        rows += [_distilled(names.recipe(pair, recipe), stats) for recipe, stats in distilled(content).items()]
         groups.append(Group(names.pair(pair), rows))
-    return lean(Table(header, "llrrrrrrl", groups, label=1))
+    return lean(Table(header, "llrrrrrl", groups, label=1))
 
 
-def _distilled(label: str, stats: RecipeStats, step: float | None) -> list[str]:
+def _distilled(label: str, stats: RecipeStats) -> list[str]:
     start = [taxonomy.label(stats["levels"]), label, precision(stats, "AP50")]
     if not stats["AP50"]["n"]:
-        return [*start, *[""] * 6]
+        return [*start, *[""] * 5]
     return [
         *start,
         _stat(stats, "AP"),
         numbers.gain(stats["effect"]),
         numbers.probability(stats["effect"]["p"]) if stats["effect"] else numbers.NONE,
         numbers.percent(stats["gap_closed"]),
-        numbers.factor(step),
         verdicts.word(stats["effect"]),
     ]
 
@@ -113,6 +109,22 @@ def _stat(stats: RunStats, name: str) -> str:
     return numbers.spread(stat) if stats["AP50"]["n"] else ""
 
 
+def price(summary: Summary, cost: Cost, names: Names) -> Table:
+    """What every recipe costs in core time, part by part, and over plain training of the same schedule."""
+    header = ["Recipe", "Step,\nover plain", "Training\n(s)", "Asking the\nteacher (s)", "Share of its\ntraining (s)"]
+    header += ["All three,\nover plain", "Tuning\n(s)"]
+    groups = []
+    for pair, content in summary["pairs"].items():
+        rows = []
+        for name in distilled(content):
+            own = cost["pairs"][pair]["recipes"][name]
+            parts = [own["training_core_seconds"]["mean"], own["asking"], own["teaching"]]
+            paid = [*map(numbers.count, parts), numbers.factor(own["over_plain"]), numbers.count(own["tuning"])]
+            rows.append([names.recipe(pair, name), numbers.factor(own["step"]), *paid])
+        groups.append(Group(names.pair(pair), rows))
+    return lean(Table(header, "lrrrrrr", groups))
+
+
 def equal_cost(summary: Summary, cost: Cost, names: Names) -> Table:
     """Every recipe against plain training of the same core time, without its teacher and with a share of it."""
     groups = []
@@ -120,9 +132,9 @@ def equal_cost(summary: Summary, cost: Cost, names: Names) -> Table:
         costs = cost["pairs"][pair]["recipes"]
         rows = [_equal(names.recipe(pair, name), stats, costs[name]) for name, stats in distilled(content).items()]
         groups.append(Group(names.pair(pair), rows))
-    each = ["Core s", "Plain", "Difference [95 %]"]
+    each = ["Core time\n(s)", "Plain\n(%)", "Difference\n(points) [95 %]"]
     spans = [("", 2), ("Without the teacher", 3), ("With its share", 3)]
-    return lean(Table(["Recipe", "AP50", *each, *each], "lr" + "rrr" * 2, groups, spans))
+    return lean(Table(["Recipe", "AP50\n(%)", *each, *each], "lr" + "rrr" * 2, groups, spans))
 
 
 def _equal(label: str, stats: RecipeStats, cost: RecipeCost) -> list[str]:
@@ -151,7 +163,7 @@ def mistakes(summary: Summary, names: Names) -> Table:
             found = [numbers.points(stats["by_size"][size]["mean"]) for size in TERCILES]
             rows.append([names.recipe(pair, name), *lost, *found])
         groups.append(Group(names.pair(pair), rows))
-    spans = [("", 1), ("AP50 lost to", len(KINDS)), ("AP50 of the third", len(TERCILES))]
+    spans = [("", 1), ("AP50 lost to (points)", len(KINDS)), ("AP50 of the third (%)", len(TERCILES))]
     return lean(Table(header, "l" + "r" * (len(header) - 1), groups, spans))
 
 
@@ -163,8 +175,9 @@ def _models(content: PairSummary) -> list[tuple[str, RunStats]]:
 
 def models(summary: Summary, cost: Cost, names: Names) -> Table:
     """What teacher and student cost to run, and every precision of teacher, plain and best distilled student."""
-    header = ["Model", "Parameters", "MFLOP", "File, kB", "ms/image", "AP50", "AP", "AP75", "APs", "APm", "APl"]
-    header += ["VOC area", "VOC 11-pt"]
+    header = ["Model", "Parameters", "MFLOP", "File\n(kB)", "Latency\n(ms)", "AP50", "AP", "AP75", "APs", "APm", "APl"]
+    header += ["VOC\narea", "VOC\n11 points"]
+    spans = [("", 1), ("Cost of the model", 4), ("Precision (%)", 8)]
     keys = ("AP50", "AP", "AP75", "AP_small", "AP_medium", "AP_large", "voc_AP50_area", "voc_AP50_11point")
     groups = []
     for pair, content in summary["pairs"].items():
@@ -181,7 +194,7 @@ def models(summary: Summary, cost: Cost, names: Names) -> Table:
             label = names.recipe(pair, recipe)
             rows.append([label, *size, *found] if stats["AP50"]["n"] else [label, MISSING, *[""] * 11])
         groups.append(Group(names.pair(pair), rows))
-    return lean(Table(header, "l" + "r" * 12, groups))
+    return lean(Table(header, "l" + "r" * 12, groups, spans))
 
 
 def compared(content: PairSummary) -> list[tuple[str, RunStats]]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from detdistill.analysis.results import read_learning
 from detdistill.analysis.summary import RunStats, Summary, distilled
 from detdistill.core import paths
-from detdistill.report.figures.style import FULL_WIDTH, PLAIN, TEACHER, colour, light_grid
+from detdistill.report.figures.style import FULL_WIDTH, PLAIN, TEACHER, colour, columns, legend_below, light_grid
 from detdistill.report.names import Names
 
 # Recipes of one level share a hue, so they differ by their dashes.
@@ -21,7 +21,7 @@ def draw(summary: Summary, names: Names) -> Figure:
     """One panel a pair: teacher, plain students and every recipe, in steps of their own schedule."""
     pairs = list(summary["pairs"])
     longest = max(1 + len(content["recipes"]) for content in summary["pairs"].values())
-    height = _PANEL_HEIGHT + _LEGEND_LINE * math.ceil(longest / _across(len(pairs)))
+    height = _PANEL_HEIGHT + _LEGEND_LINE * math.ceil(longest / columns(len(pairs)))
     figure = Figure(figsize=(FULL_WIDTH, height), layout="constrained")
     for axes, pair in zip(figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0], pairs, strict=True):
         _panel(axes, summary, pair, names)
@@ -53,21 +53,7 @@ def _panel(axes: Axes, summary: Summary, pair: str, names: Names) -> None:
     axes.set_title(names.pair(pair), fontweight="bold")
     axes.set(xlabel="Training steps", xlim=(0, None), ylim=(0, None))
     light_grid(axes, "y")
-    columns = _across(len(summary["pairs"]))
-    axes.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.22),
-        ncols=columns,
-        fontsize=6.5 if columns == 2 else 7.5,
-        handlelength=2.4,
-        handletextpad=0.5,
-        columnspacing=1.0,
-    )
-
-
-def _across(pairs: int) -> int:
-    """Columns of a panel's legend."""
-    return {1: 5, 2: 3}.get(pairs, 2)
+    legend_below(axes, len(summary["pairs"]))
 
 
 def _curve(study: str, pair: str, recipe: str, run: RunStats) -> dict[int, list[float]]:

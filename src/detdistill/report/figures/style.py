@@ -33,6 +33,9 @@ LEVEL = {
 }
 SEVERAL_LEVELS = "#d55e00"
 
+MARKERS = "osD^v"
+"""A shape a pair."""
+
 _STYLE: Any = {
     # The one serif family that ships with matplotlib in every weight, so that no machine falls back to another.
     "font.family": "STIXGeneral",
@@ -84,6 +87,24 @@ def class_labels(names: Sequence[str], letters: int) -> list[str]:
 def colour(levels: list[str]) -> str:
     """The hue of a recipe: its level's, or one of its own when it acts on several."""
     return LEVEL[levels[0]] if len(levels) == 1 else SEVERAL_LEVELS
+
+
+def columns(panels: int) -> int:
+    """Columns of the legend of one of so many panels."""
+    return {1: 5, 2: 3}.get(panels, 2)
+
+
+def legend_below(axes: Axes, panels: int) -> None:
+    """A legend under one of so many panels, as wide as it."""
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.22),
+        ncols=columns(panels),
+        fontsize=6.5 if panels > 2 else 7.5,
+        handlelength=2.4,
+        handletextpad=0.5,
+        columnspacing=1.0,
+    )
 
 
 def light_grid(axes: Axes, axis: str) -> None:
