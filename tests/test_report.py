@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fake_study
 import pytest
+import torch
 
 from detdistill.analysis import taxonomy
 from detdistill.analysis.choice import best_recipe
@@ -19,10 +20,11 @@ from detdistill.core.errors import UserError
 from detdistill.core.files import read_json
 from detdistill.core.params import load_study
 from detdistill.dataset import manifest
+from detdistill.dataset.records import Record
 from detdistill.report import limitations, literature, numbers, prose, provenance, setup_prose, setup_tables, tables
 from detdistill.report.citations import Citations
 from detdistill.report.document import document
-from detdistill.report.figures import schedules
+from detdistill.report.figures import detections, schedules
 from detdistill.report.figures.dag import counts
 from detdistill.report.figures.gains import common_methods
 from detdistill.report.figures.style import class_labels
@@ -414,6 +416,53 @@ def test_a_table_has_no_column_of_nothing():
 
 def test_a_name_that_the_font_cannot_draw_is_a_number():
     assert class_labels(["cat", "数字", "a name of many letters"], 9) == ["cat", "class 2", "a name o…"]
+
+
+def test_names_that_are_cut_to_the_same_are_numbers():
+    assert class_labels(["a long name", "dog", "a long other"], 7) == ["class 1", "dog", "class 3"]
+
+
+def test_of_a_long_image_the_part_with_most_objects_is_shown():
+    def record(width, height, *boxes):
+        n = len(boxes)
+        flags = torch.zeros(n, dtype=torch.bool)
+        labels, areas = torch.zeros(n, dtype=torch.int64), torch.ones(n, dtype=torch.float64)
+        return Record(1, "a.png", width, height, None, None, torch.tensor(boxes), labels, flags, flags, areas)
+
+    assert detections.window(record(128, 96, [0.0, 0.0, 9.0, 9.0])) == (0, 0, 128, 96)
+    tall = record(20, 4000, [0.0, 10.0, 8.0, 18.0], [0.0, 2000.0, 8.0, 2008.0], [9.0, 2010.0, 15.0, 2016.0])
+    assert detections.window(tall) == (0, 1988, 20, 2020)
+    assert detections.cut(tall)
+    left, _, right, _ = detections.window(record(4000, 20, [3990.0, 1.0, 3998.0, 9.0]))
+    assert (left, right) == (3940, 4000)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        fake_study.Data(
+            classes=(*(f"{'a name of sixty letters ' * 2}{n:012}" for n in range(3)), "数字", "кошка"), absent=1
+        ),
+        fake_study.Data(width=20, height=4000),
+        fake_study.Data(width=4000, height=20),
+    ],
+    ids=["names", "tall", "wide"],
+)
+def test_odd_data_make_a_sound_report(tmp_path, monkeypatch, data):
+    enter(tmp_path, monkeypatch)
+    fake_study.make(tmp_path, pairs=PAIR, data=data)
+    summarize(fake_study.STUDY)
+    report(fake_study.STUDY)
+    assert len(Page(page().read_text()).all("img")) > 5
+
+
+def test_thirty_recipes_make_a_sound_report(tmp_path, monkeypatch):
+    enter(tmp_path, monkeypatch)
+    fake_study.make(tmp_path, pairs=PAIR, variants=27)
+    summarize(fake_study.STUDY)
+    report(fake_study.STUDY)
+    found = Page(page().read_text())
+    assert sum(row[1:2] == ["PKD (pkd_26)"] for row in found.rows) >= 1
 
 
 def test_boxes_that_were_dropped_or_clipped_are_named(told):

@@ -12,6 +12,7 @@ from detdistill.core.params import Study
 from detdistill.dataset.manifest import Manifest
 from detdistill.report import appendix_tables, limitations, numbers, prose, setup_prose, setup_tables, tables, verdicts
 from detdistill.report.citations import Citations
+from detdistill.report.figures import classes, detections
 from detdistill.report.figures.dag import counts
 from detdistill.report.literature import REVIEW, Literature
 from detdistill.report.names import Names
@@ -42,6 +43,8 @@ def document(
         "equal_cost": prose.equal_cost(summary, cost),
         "limitations": limitations.limitations(summary, names, manifest, provenance),
         "chosen": numbers.listing([_chosen(summary, pair, names) for pair in pairs]),
+        "numbered": classes.numbered(manifest),
+        "cut": any(detections.cut(record) for record in manifest.split(detections.SPLIT).records),
         "iou": f"{IOU:g}",
         "sizes": numbers.listing([numbers.count(bound) for bound in summary["size_bounds"]]),
         "recipes": len(by_level(summary)),

@@ -50,6 +50,16 @@ def draw(summary: Summary, names: Names, manifest: Manifest) -> Figure:
     return figure
 
 
+def numbered(manifest: Manifest) -> bool:
+    """Whether a class is called by its number, because its name cannot be drawn."""
+    return any(
+        label == f"class {number}" != name
+        for number, (name, label) in enumerate(
+            zip(manifest.classes, class_labels(manifest.classes, LETTERS), strict=True), 1
+        )
+    )
+
+
 def _gains(stats: RecipeStats, plain: RecipeStats) -> dict[str, float]:
     """Class -> difference of the means over seeds, where both have one."""
     found = {}

@@ -24,7 +24,7 @@ from detdistill.report.names import Names
 
 SPLIT = "val"
 IMAGES, WIDE_IMAGES = 6, 4  # across the page; few of wide images, so that their boxes can be told apart
-MOST_TALL = 1.6  # height over width of a row of pictures; what is taller is drawn smaller
+MOST_TALL, MOST_WIDE = 1.6, 3.0  # of a picture, one side over the other; a longer image is cut
 PIXELS = 360  # of a picture's longer side, about 300 to the inch on paper
 _LABEL_HEIGHT = 0.095  # of a class's name, as a share of the picture's width
 _LETTERS = 10  # of a class's name
@@ -47,7 +47,8 @@ def draw(summary: Summary, names: Names, manifest: Manifest) -> Figure:
     """A column an image, shared out over the pairs; a row a model, under the truth."""
     records = manifest.split(SPLIT).records
     folder = Path(manifest.folder) if manifest.folder else paths.data(manifest.study, "images")
-    tallest = min(max(record.height / record.width for record in records), MOST_TALL)
+    sizes = [(bottom - top) / (right - left) for left, top, right, bottom in map(window, records)]
+    tallest = max(sizes)
     across = IMAGES if tallest > 0.9 or len(summary["pairs"]) > 2 else WIDE_IMAGES
     share = max(across // len(summary["pairs"]), 1)
     columns = [
@@ -73,6 +74,33 @@ def draw(summary: Summary, names: Names, manifest: Manifest) -> Figure:
             own[0].set_title(f"{names.pair(pair)}{chosen}", fontsize=8, loc="left")
     figure.legend(handles=_legend(), loc="outside lower center", ncols=3)
     return figure
+
+
+def window(record: Record) -> tuple[int, int, int, int]:
+    """The part of an image that is shown: left, top, right, bottom.
+
+    All of it, but of a long and narrow image where most objects lie; ties by the order of the objects.
+    """
+    width, height = (
+        min(record.width, round(MOST_WIDE * record.height)),
+        min(record.height, round(MOST_TALL * record.width)),
+    )
+    boxes = record.boxes.tolist()
+
+    def at(box: list[float]) -> tuple[int, int, int, int]:
+        left = min(max(int((box[0] + box[2] - width) / 2), 0), record.width - width)
+        top = min(max(int((box[1] + box[3] - height) / 2), 0), record.height - height)
+        return left, top, left + width, top + height
+
+    def inside(view: tuple[int, int, int, int]) -> int:
+        return sum(view[0] <= x1 and view[1] <= y1 and x2 <= view[2] and y2 <= view[3] for x1, y1, x2, y2 in boxes)
+
+    return max(map(at, boxes), key=inside, default=(0, 0, width, height))
+
+
+def cut(record: Record) -> bool:
+    """Whether less than the whole image is shown."""
+    return window(record) != (0, 0, record.width, record.height)
 
 
 def _columns(
@@ -102,10 +130,11 @@ def _scenes(
 
 def _column(panels: list[Axes], column: Column, folder: Path, classes: list[str]) -> None:
     record = column.record
-    picture = Image.open(folder / record.file_name).convert("RGB")
+    left, top, right, bottom = window(record)
+    picture = Image.open(folder / record.file_name).convert("RGB").crop((left, top, right, bottom))
     picture.thumbnail((PIXELS, PIXELS))
     for axes in panels:
-        axes.imshow(picture, interpolation="none", extent=(0, record.width, record.height, 0))
+        axes.imshow(picture, interpolation="none", extent=(left, right, bottom, top))
     for box, label in zip(record.boxes.tolist(), record.labels.tolist(), strict=True):
         _box(panels[0], box, classes[label], MISSED)
     for axes, scene in zip(panels[1:], column.scenes, strict=True):
@@ -127,9 +156,9 @@ def _box(axes: Axes, box: list[float], text: str | None, hue: str) -> None:
     edge.set_path_effects([patheffects.withStroke(linewidth=1.7, foreground="black", alpha=0.6)])
     axes.add_patch(edge)
     if text:
-        _, right = axes.get_xlim()
-        above = "bottom" if y1 > _LABEL_HEIGHT * right else "top"
-        label = axes.text(max(x1, 0.5), max(y1, 0.5), text, fontsize=6, va=above, ha="left", clip_on=True)
+        (left, right), (_, top) = axes.get_xlim(), axes.get_ylim()
+        above = "bottom" if y1 > top + _LABEL_HEIGHT * (right - left) else "top"
+        label = axes.text(max(x1, left + 0.5), max(y1, top + 0.5), text, fontsize=6, va=above, ha="left", clip_on=True)
         label.set_bbox({"facecolor": hue, "edgecolor": "none", "pad": 0.5})
 
 

@@ -74,14 +74,17 @@ def save(path: Path, draw: Callable[P, Figure], *args: P.args, **kwargs: P.kwarg
 
 
 def class_labels(names: Sequence[str], letters: int) -> list[str]:
-    """Names of classes as they are drawn: cut to so many letters, and `class 3` for a script that the font has not."""
+    """Names of classes as they are drawn: cut to so many letters.
+
+    `class 3` for a script that the font has not, and for names that are the same when they are cut.
+    """
     font = font_manager.get_font(font_manager.findfont(_STYLE["font.family"]))
     known = font.get_charmap()
     labels = []
     for number, name in enumerate(names, 1):
         drawn = name if all(ord(letter) in known for letter in name) else f"class {number}"
         labels.append(drawn if len(drawn) <= letters else f"{drawn[: letters - 1]}…")
-    return labels
+    return [label if labels.count(label) == 1 else f"class {number}" for number, label in enumerate(labels, 1)]
 
 
 def colour(levels: list[str]) -> str:
