@@ -427,7 +427,7 @@ def test_of_a_long_image_the_part_with_most_objects_is_shown():
         n = len(boxes)
         flags = torch.zeros(n, dtype=torch.bool)
         labels, areas = torch.zeros(n, dtype=torch.int64), torch.ones(n, dtype=torch.float64)
-        return Record(1, "a.png", width, height, None, None, torch.tensor(boxes), labels, flags, flags, areas)
+        return Record(1, "a.png", width, height, None, None, torch.tensor(boxes), labels, areas, flags, flags)
 
     assert detections.window(record(128, 96, [0.0, 0.0, 9.0, 9.0])) == (0, 0, 128, 96)
     tall = record(20, 4000, [0.0, 10.0, 8.0, 18.0], [0.0, 2000.0, 8.0, 2008.0], [9.0, 2010.0, 15.0, 2016.0])
