@@ -21,7 +21,7 @@ EVALUATED = ("headline.json", "metrics.json", "predictions.safetensors", "evalua
 TUNED = ("tuning.json", "timing.json")
 DATA = ("images", "train.json", "val.json", "test.json", "manifest.json", "timing.json")
 SUMMARIZED = ("summary.json", "cost.json", "timing.json")
-FIGURES = ("taxonomy", "gains", "curves", "schedules", "cost", "classes", "detections", "dag")
+FIGURES = ("taxonomy", "gains", "curves", "schedules", "cost", "pareto", "classes", "detections", "dag")
 
 # The folders below src/detdistill that DVC takes whole.
 WHOLE = ("analysis", "core", "data", "dataset", "detectors", "distill", "evaluate", "report", "train")
@@ -272,7 +272,8 @@ def _expected(study: str) -> dict[str, Step]:
     shown = [*summarized, *(paths.data(study, name) for name in ("manifest.json", "val.json", "timing.json"))]
     steps["data"] = [paths.params(study, "data")], [paths.data(study, name) for name in DATA]
     steps["summarize"] = [plan, manifest, paths.data(study, "test.json"), *results], summarized
-    printed = [paths.report(study), *(paths.figure(study, name) for name in FIGURES)]
+    printed = [paths.report(study).with_suffix(kind) for kind in (".pdf", ".html")]
+    printed += [paths.figure(study, name) for name in FIGURES]
     steps["report"] = [plan, *shown, *results], printed
     return {
         f"detdistill {command} --study {study}": Step(

@@ -16,7 +16,7 @@ from detdistill.core import paths
 from detdistill.core.params import DistilledRun, Pair, PlainRun, Study, load_recipe, load_tuning
 
 CURVES = {"curve.csv": {"x": "step", "y": "loss"}, "learning.json": {"x": "step", "y": "AP50"}}
-FIGURES = ("taxonomy", "gains", "curves", "schedules", "cost", "classes", "detections", "dag")
+FIGURES = ("taxonomy", "gains", "curves", "schedules", "cost", "pareto", "classes", "detections", "dag")
 SOURCE = Path(__file__).parent.relative_to(Path(__file__).parents[2])  # src/detdistill, wherever the project lies
 
 READING = ("core", "dataset")
@@ -269,6 +269,7 @@ def _report(study: Study) -> Stage:
             *_source(*JUDGING, "distill", "report"),
         ],
         [paths.params(name, "study")],
-        [paths.report(name), *(paths.figure(name, figure) for figure in FIGURES)],
+        [paths.report(name).with_suffix(kind) for kind in (".pdf", ".html")]
+        + [paths.figure(name, figure) for figure in FIGURES],
         cached=False,
     )

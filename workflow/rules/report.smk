@@ -34,6 +34,7 @@ rule report:
         everything("src/detdistill/report"),
     output:
         "reports/{study}.pdf",
+        "reports/{study}.html",
         multiext("reports/{study}/", *[f"{name}.svg" for name in FIGURES]),
     log:
         "logs/{study}/report.log",
