@@ -265,7 +265,17 @@ def _run(
     curve = [(step, ap50 * (1 - 2.7 ** (-4.5 * step / steps)) + draw.gauss(0, 0.006)) for step in points]
     put(
         "learning.json",
-        [{"step": step, "AP": reached / 2, "AP50": reached, "images": step * BATCH} for step, reached in curve],
+        [
+            {
+                "step": step,
+                "AP": reached / 2,
+                "AP50": reached,
+                "images": step * BATCH,
+                "inside": {"area": 0.21, "native": 0.4 + 0.2 * step / steps}
+                | ({"pkd": 0.35} if "pkd" in recipe else {}),
+            }
+            for step, reached in curve
+        ],
     )
     metrics = {
         "pair": pair,

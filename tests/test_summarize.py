@@ -79,6 +79,15 @@ def test_families_are_parted_by_schedule(study):
     assert (second["plain"], second["recipes"], second["freedom"]) == ("plain_2x", ["mimic_2x", "pkd_2x"], 6)
 
 
+def test_the_gradient_inside_objects_is_told_for_the_first_validation_and_the_last(study):
+    recipes = summary()["pairs"]["retinanet"]["recipes"]
+    first, last = (recipes["pkd"]["inside"][when] for when in ("first", "last"))
+    assert set(first) == set(last) == {"area", "native", "pkd"}
+    assert last["native"]["mean"] == pytest.approx(0.6)
+    assert 0.4 < first["native"]["mean"] < 0.6
+    assert set(recipes["crosskd"]["inside"]["last"]) == {"area", "native"}
+
+
 def test_nothing_in_the_summary_depends_on_time(own):
     before, spent = paths.summary("fake").read_bytes(), cost("retinanet")
     for timing in [*own.rglob("timing.json"), *own.rglob("latency.json")]:

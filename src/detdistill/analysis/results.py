@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from detdistill.analysis.matching import Scene, scenes
 from detdistill.core import paths, record
@@ -16,25 +16,36 @@ from detdistill.evaluate import predictions
 
 LEARNING = "learning.json"
 PREDICTIONS = "predictions.safetensors"
+NATIVE, AREA = "native", "area"
+"""Keys of `inside` beside the methods' names."""
 FILES = ("metrics.json", "timing.json", LEARNING, PREDICTIONS)
 
 
 class LearningPoint(TypedDict):
-    """Validation precision, fractions 0..1, after `step` steps and `images` training images."""
+    """Validation precision, fractions 0..1, after `step` steps and `images` training images.
+
+    `inside` is the share of the gradient inside objects, of the native losses and of each method (`train.regions`).
+    """
 
     step: int
     AP: float | None
     AP50: float | None
     images: int
+    inside: NotRequired[dict[str, float | None]]
 
 
 @dataclass(frozen=True)
 class Result:
-    """One run with results: its figures, its times, and how many images it trained on."""
+    """One run with results: its figures, its times, and its way to them."""
 
     metrics: dict[str, Any]
     timing: dict[str, Any]
-    images: int
+    learning: list[LearningPoint]
+
+    @property
+    def images(self) -> int:
+        """How many images it trained on."""
+        return self.learning[-1]["images"]
 
 
 def read_result(study: str, pair: str, recipe: str, seed: int) -> Result | None:
@@ -45,7 +56,7 @@ def read_result(study: str, pair: str, recipe: str, seed: int) -> Result | None:
     for path in files.values():
         intact(path)
     learning = read_learning(files[LEARNING])
-    return Result(read_json(files["metrics.json"]), record.read(files["timing.json"]), learning[-1]["images"])
+    return Result(read_json(files["metrics.json"]), record.read(files["timing.json"]), learning)
 
 
 def read_learning(path: Path) -> list[LearningPoint]:

@@ -89,7 +89,15 @@ def run_stats(runs: Runs) -> RunStats:
         },
         errors={kind: detected(lambda each, kind=kind: each.errors.get(kind)) for kind in KINDS},  # type: ignore[misc]
         by_size={size: detected(lambda each, size=size: each.by_size.get(size)) for size in TERCILES},  # type: ignore[misc]
+        inside={when: _inside(runs, place) for when, place in (("first", 0), ("last", -1))},
         parameters=largest("parameters"),
         flops=largest("flops"),
         checkpoint_bytes=largest("checkpoint_bytes"),
     )
+
+
+def _inside(runs: Runs, place: int) -> dict[str, Stat]:
+    """Loss -> the share of its gradient inside objects at one of the validations."""
+    points = {seed: result.learning[place].get("inside", {}) for seed, result in runs.results.items()}
+    losses = dict.fromkeys(loss for point in points.values() for loss in point)
+    return {loss: stat({seed: point.get(loss) for seed, point in points.items()}) for loss in losses}

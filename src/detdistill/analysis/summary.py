@@ -20,7 +20,9 @@ TERCILES = ("smallest", "middle", "largest")
 class RunStats(TypedDict):
     """All seeds of one recipe of one pair; what is the same in every seed is one value.
 
-    `errors` is the AP50 lost to each kind of mistake, `by_size` the AP50 of each third of the objects by area.
+    `errors` is the AP50 lost to each kind of mistake, `by_size` the AP50 of each third of the objects by area, `inside`
+    the share of the gradient inside objects at the first validation and at the last: of the native losses, of each
+    method, and as `area` that of the cells of objects themselves.
     """
 
     kind: Kind
@@ -38,6 +40,7 @@ class RunStats(TypedDict):
     per_class_AP50: dict[str, Stat]
     errors: dict[str, Stat]
     by_size: dict[str, Stat]
+    inside: dict[str, dict[str, Stat]]
     parameters: int | None
     flops: int | None
     checkpoint_bytes: int | None

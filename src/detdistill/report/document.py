@@ -7,6 +7,7 @@ from typing import Any
 from detdistill.analysis.choice import best_recipe
 from detdistill.analysis.cost import Cost
 from detdistill.analysis.matching import IOU
+from detdistill.analysis.results import AREA
 from detdistill.analysis.summary import Summary, by_level
 from detdistill.core.params import Study
 from detdistill.dataset.manifest import Manifest
@@ -44,6 +45,7 @@ def document(
         "limitations": limitations.limitations(summary, names, manifest, provenance),
         "chosen": numbers.listing([_chosen(summary, pair, names) for pair in pairs]),
         "numbered": classes.numbered(manifest),
+        "area": _area(summary),
         "cut": any(detections.cut(record) for record in manifest.split(detections.SPLIT).records),
         "iou": f"{IOU:g}",
         "sizes": numbers.listing([numbers.count(bound) for bound in summary["size_bounds"]]),
@@ -57,6 +59,7 @@ def document(
             "price": asdict(tables.price(summary, cost, names)),
             "equal_cost": asdict(tables.equal_cost(summary, cost, names)),
             "mistakes": asdict(tables.mistakes(summary, names)),
+            "regions": asdict(tables.regions(summary, names, literature)),
             "tuning": asdict(tuning) if tuning else None,
             "seeds": asdict(appendix_tables.seeds(summary, cost, names)),
             "sensitivity": asdict(appendix_tables.sensitivity(summary, names)),
@@ -72,6 +75,13 @@ def document(
 def _chosen(summary: Summary, pair: str, names: Names) -> str:
     best = best_recipe(summary["pairs"][pair])
     return f"{names.recipe(pair, best) if best else 'none'} for {names.pair(pair)}"
+
+
+def _area(summary: Summary) -> str:
+    """The share of the maps that lies in objects; nothing where no run has told."""
+    told = [pair["teacher"]["inside"]["last"].get(AREA) for pair in summary["pairs"].values()]
+    shares = [stat["mean"] for stat in told if stat]
+    return numbers.points(sum(share for share in shares if share) / len(shares)) if shares else ""
 
 
 def _date(provenance: Provenance) -> str | None:

@@ -6,10 +6,12 @@ from detdistill.analysis import taxonomy
 from detdistill.analysis.choice import best_recipe
 from detdistill.analysis.cost import Cost, RecipeCost
 from detdistill.analysis.errors import KINDS
+from detdistill.analysis.results import AREA, NATIVE
 from detdistill.analysis.statistics import Stat
 from detdistill.analysis.summary import TERCILES, PairSummary, RecipeStats, RunStats, Summary, baseline, distilled
 from detdistill.core import paths
 from detdistill.report import numbers, verdicts
+from detdistill.report.literature import Literature
 from detdistill.report.names import Names
 
 MISSING = "missing"
@@ -165,6 +167,22 @@ def mistakes(summary: Summary, names: Names) -> Table:
         groups.append(Group(names.pair(pair), rows))
     spans = [("", 1), ("AP50 lost to (points)", len(KINDS)), ("AP50 of the third (%)", len(TERCILES))]
     return lean(Table(header, "l" + "r" * (len(header) - 1), groups, spans))
+
+
+def regions(summary: Summary, names: Names, literature: Literature) -> Table:
+    """The share of the gradient inside objects at the first validation and at the last, of each loss of a run."""
+    groups = []
+    for pair, content in summary["pairs"].items():
+        rows = []
+        for name, stats in _models(content):
+            first, last = stats["inside"]["first"], stats["inside"]["last"]
+            for loss in last:
+                if loss != AREA:
+                    told = "Native" if loss == NATIVE else literature.name(loss)
+                    shares = [numbers.points(each[loss]["mean"]) for each in (first, last)]
+                    rows.append([names.recipe(pair, name), told, *shares])
+        groups += [Group(names.pair(pair), rows)] if rows else []
+    return Table(["Model", "Loss", "First", "Last"], "llrr", groups, [("", 2), ("Inside objects (%)", 2)])
 
 
 def _models(content: PairSummary) -> list[tuple[str, RunStats]]:
