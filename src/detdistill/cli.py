@@ -9,6 +9,7 @@ import atexit
 import gc
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +24,6 @@ TREE = "DETDISTILL_TREE"
 app = typer.Typer(
     help="Knowledge distillation for object detectors, level by level, from data to PDF.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -44,6 +44,33 @@ PairName = Annotated[str, typer.Argument(metavar="PAIR", help="A pair of the stu
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe that the study lists for this pair.")]
 SPLIT_HELP = "VOC: an image set, such as train or VOC2007/trainval. COCO: ANNOTATIONS or ANNOTATIONS:IMAGES, below DIR."
 Seed = Annotated[int, typer.Argument(metavar="SEED", min=0)]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"detdistill {version('detdistill')}{_commit()}")
+        raise typer.Exit
+
+
+def _commit() -> str:
+    """Of the code that runs, where that lies in a Git checkout of the project."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    from detdistill.report.provenance import UNKNOWN, commit
+
+    head = commit(root)
+    return "" if head.name == UNKNOWN else f" ({head.name[:12]}{', changed' if head.dirty else ''})"
+
+
+@app.callback()
+def _whole(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Version, and commit in a checkout."),
+    ] = False,
+) -> None:
+    """Options of the program itself."""
 
 
 @app.command()
@@ -247,7 +274,7 @@ def main() -> None:
     try:
         _own_tree()
         _spread(os.environ.pop("DETDISTILL_PROCESSES", "1"))
-        app()
+        app(prog_name="detdistill")  # also as `python -m detdistill`: completion asks by this name
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
