@@ -3,6 +3,9 @@
 STUDY = str(config.get("study", "digits"))
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/lock.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"

@@ -113,6 +113,12 @@ def test_snakemake_prints_the_report_and_has_nothing_left_to_do(by_snakemake):
     assert "Nothing to be done" in by_snakemake.run(*SNAKEMAKE, "--dry-run")
 
 
+def test_snakemake_puts_the_study_on_one_html_page_and_runs_nothing_for_it(by_snakemake):
+    by_snakemake.run(*SNAKEMAKE, "--report", ".scratch/report.html")
+    assert '"name": "smoke.pdf"' in (by_snakemake.root / ".scratch/report.html").read_text()
+    assert "Nothing to be done" in by_snakemake.run(*SNAKEMAKE, "--dry-run")
+
+
 def test_both_drivers_make_the_same_bytes(by_snakemake, by_dvc):
     made = repeatable(by_snakemake.root)
     assert len(made) == RUNS * len(EVALUATED) + TUNINGS * len(TUNED)

@@ -29,9 +29,9 @@ RUNS = [
     *[(run.pair, run.recipe, seed) for run in [*PLAN.plain, *PLAN.distilled] for seed in PLAN.seeds],
 ]
 
-# For `--sdm conda`: Detectron2 comes from conda-forge; the other engines are in the environment that Snakemake runs in.
+# For `--sdm conda`; without it, every step runs in the environment that Snakemake runs in.
 DETECTRON2 = any(pair.engine == "detectron2" for pair in PLAN.pairs)
-ENVIRONMENT = "../envs/detectron2.yaml" if DETECTRON2 else None
+ENVIRONMENT = "../envs/detectron2.yaml" if DETECTRON2 else "../envs/locked.yaml"
 
 TRAINED = ["model.safetensors", "curve.csv", "learning.json", "timing.json"]
 EVALUATED = ["headline.json", "metrics.json", "predictions.safetensors", "evaluation.json"]

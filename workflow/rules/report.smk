@@ -1,4 +1,7 @@
-"""From every run's files to statistics, and from those to the PDF."""
+"""From every run's files to statistics, and from those to the PDF.
+
+What is flagged by `report` is in `snakemake --report report.html`, with its caption of workflow/report.
+"""
 
 
 rule summarize:
@@ -9,9 +12,23 @@ rule summarize:
         "params/{study}/study.yaml",
         JUDGING,
     output:
-        multiext("reports/{study}/", "summary.json", "cost.json", "timing.json"),
+        report(
+            "reports/{study}/summary.json",
+            caption="../report/summary.rst",
+            category="Numbers",
+            labels={"of": "precision"},
+        ),
+        report(
+            "reports/{study}/cost.json",
+            caption="../report/cost_table.rst",
+            category="Numbers",
+            labels={"of": "cost"},
+        ),
+        "reports/{study}/timing.json",
     log:
         "logs/{study}/summarize.log",
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1000,
@@ -33,11 +50,31 @@ rule report:
         everything("src/detdistill/distill"),
         everything("src/detdistill/report"),
     output:
-        "reports/{study}.pdf",
-        "reports/{study}.html",
-        multiext("reports/{study}/", *[f"{name}.svg" for name in FIGURES]),
+        report(
+            "reports/{study}.pdf",
+            caption="../report/pdf.rst",
+            category="Report with all tables",
+            labels={"of": "{study}"},
+        ),
+        report(
+            "reports/{study}.html",
+            caption="../report/page.rst",
+            category="Report with all tables",
+            labels={"of": "{study}, for screens"},
+        ),
+        [
+            report(
+                f"reports/{{study}}/{name}.svg",
+                caption=f"../report/{name}.rst",
+                category="Figures",
+                labels={"of": name},
+            )
+            for name in FIGURES
+        ],
     log:
         "logs/{study}/report.log",
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1000,

@@ -1,0 +1,47 @@
+"""Snakemake as its users know it: the linter, targets after `--config`, the HTML report."""
+
+from pathlib import Path
+
+import pytest
+
+from detdistill.stages import FIGURES
+
+ROOT = Path(__file__).resolve().parents[1]
+COUNTED = "total          27"
+
+
+@pytest.fixture(scope="module")
+def project(clone):
+    return clone("workflow")
+
+
+def test_the_linter_has_no_remark(project):
+    assert "Congratulations" in project.run("snakemake", "--lint")
+
+
+@pytest.mark.parametrize("command", ["cnn --config study=smoke", "--config=study=smoke cnn"])
+def test_a_target_stands_before_the_options_or_behind_an_equals_sign(project, command):
+    assert COUNTED in project.run("snakemake", "-n", *command.split())
+
+
+def test_the_html_report_holds_every_figure_and_statistic_with_its_caption(project):
+    """Of a study whose reports are there: what they were made from is not asked for."""
+    reports = project.root / "reports/smoke"
+    reports.mkdir(parents=True)
+    for figure in FIGURES:
+        (reports / f"{figure}.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    for name in ("summary.json", "cost.json"):
+        (reports / name).write_text("{}")
+    reports.with_suffix(".pdf").write_bytes(b"%PDF-1.4")
+    project.run("snakemake", "--config", "study=smoke", "--report", "report.html")
+    page = (project.root / "report.html").read_text()
+    for name in ("smoke.pdf", "summary.json", "cost.json", *(f"{figure}.svg" for figure in FIGURES)):
+        assert f'"name": "{name}"' in page
+    for category in ("Figures", "Numbers", "Report with all tables"):
+        assert f'"{category}": ' in page
+    assert "Gain in AP50 of every recipe over the plain student of its schedule" in page
+    assert "The study <strong>smoke</strong>" in page
+
+
+def test_every_figure_has_a_caption():
+    assert {file.stem for file in (ROOT / "workflow/report").glob("*.rst")} >= set(FIGURES)
