@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import native
 import pytest
+import tiny
 import torch
+from PIL import Image
 from torch import Tensor
 
 from detdistill.dataset.manifest import Split
 from detdistill.dataset.records import Record
 from detdistill.evaluate.coco import coco_metrics
+from detdistill.evaluate.predict import as_float, predict
 from detdistill.evaluate.voc import voc_metrics
 
 pytest.importorskip("detectron2", reason="the engine detectron2 is not installed")
@@ -48,6 +52,25 @@ def split_and_predictions(images: int = 12) -> tuple[Split, list[dict[str, Tenso
     return Split(records, ["cat", "dog"], Path("nowhere")), predictions
 
 
+def images_of_mixed_sizes(folder: Path) -> Split:
+    """Fifteen noisy images of three sizes in turn, without objects."""
+    generator = torch.Generator().manual_seed(7)
+    records = []
+    for number in range(1, 16):
+        height, width = ((64, 96), (96, 64), (80, 80))[number % 3]
+        pixels = torch.randint(256, (height, width, 3), generator=generator, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(folder / f"{number}.png")
+        file = {"image_id": number, "file_name": f"{number}.png", "width": width, "height": height}
+        records.append(Record(**file, sha256=None, file_sha256=None, **objects(torch.zeros(0, 4), torch.zeros(0))))
+    return Split(records, ["a", "b", "c"], folder)
+
+
+def objects(boxes: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    flags = torch.zeros(len(boxes), dtype=torch.bool)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1).double()
+    return {"boxes": boxes, "labels": labels.long(), "areas": areas, "iscrowd": flags, "difficult": flags}
+
+
 def evaluated(evaluator: Any, split: Split, predictions: list[dict[str, Tensor]], names: list[Any]) -> dict[str, float]:
     evaluator.reset()
     for name, found in zip(names, predictions, strict=True):
@@ -58,6 +81,28 @@ def evaluated(evaluator: Any, split: Split, predictions: list[dict[str, Tensor]]
 
 
 class TestEvaluators:
+    def test_images_of_mixed_sizes_in_batches_are_what_its_model_finds_one_by_one(self, tmp_path: Path) -> None:
+        detector = tiny.detector("faster_rcnn", engine="detectron2").eval()
+        split = images_of_mixed_sizes(tmp_path)
+        with torch.no_grad():
+            inputs = [detector.native([as_float(split.image(index))])[0] for index in range(len(split))]
+            found = [detector.model([each])[0]["instances"] for each in inputs]
+        one_by_one = [{"boxes": f.pred_boxes.tensor, "scores": f.scores, "labels": f.pred_classes} for f in found]
+        # The objects are the second half of what is found, so that a precision lies between 0 and 1.
+        split.records = [
+            replace(record, **objects(each["boxes"][1::2].round(), each["labels"][1::2]))
+            for record, each in zip(split.records, one_by_one, strict=True)
+        ]
+        name = f"mixed {tmp_path}"
+        DatasetCatalog.register(name, lambda: native.detectron2_dicts(split, tmp_path))
+        MetadataCatalog.get(name).set(thing_classes=split.classes)
+        evaluator = COCOEvaluator(name, tasks=("bbox",), distributed=False, output_dir=str(tmp_path))
+        theirs = evaluated(evaluator, split, one_by_one, [each.image_id for each in split.records])
+        ours, _ = coco_metrics(split, predict(detector, split, 16))
+        assert 0.1 < ours["AP50"] < 0.9
+        for key in ("AP", "AP50", "AP75"):
+            assert 100 * ours[key] == pytest.approx(theirs[key], abs=1e-9), key
+
     def test_coco(self, tmp_path: Path) -> None:
         split, predictions = split_and_predictions()
         name = f"coco {tmp_path}"
