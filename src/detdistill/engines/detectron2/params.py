@@ -36,7 +36,7 @@ class Weights(Slice):
     """The digest or its beginning, as in the names of torchvision's files."""
     url: str | None = None
     """Where to download it from, into raw, when it is in neither folder."""
-    mib: Positive | None = None
+    mib: Annotated[int, Field(gt=0)] | None = None
     """What the download needs of the disk: the size of the file, rounded up."""
     allow_pickle: bool = False
     """Whether a file that can run code when it is read may be read: Detectron2's zoo consists of such files."""
