@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import sys
+from pathlib import Path
 from typing import IO
 
 from detdistill.core import paths
@@ -16,7 +17,7 @@ from detdistill.core.files import explained
 VARIABLE = "DETDISTILL_TURN"
 """Tells the steps of a driver which study it has the turn of."""
 DRIVER = "snakemake"
-_held: list[IO[str]] = []
+_held: dict[Path, IO[str]] = {}
 
 
 def take(study: str, who: str) -> None:
@@ -26,7 +27,9 @@ def take(study: str, who: str) -> None:
     """
     if os.environ.get(VARIABLE) == study or os.environ.get("RANK", "0") != "0":
         return  # a step of the driver whose turn it is, or one of several processes of a step
-    file = paths.SCRATCH / "turn" / re.sub(r"\W", "_", study)
+    file = (paths.SCRATCH / "turn" / re.sub(r"\W", "_", study)).resolve()
+    if file in _held:
+        return
     with explained(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         stream = open(file, "a+", encoding="utf-8")  # noqa: SIM115  open as long as the process lives
@@ -44,6 +47,6 @@ def take(study: str, who: str) -> None:
     stream.truncate(0)
     stream.write(f"{who}, process {os.getpid()},")
     stream.flush()
-    _held.append(stream)
+    _held[file] = stream
     if who == DRIVER:
         os.environ[VARIABLE] = study
