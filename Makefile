@@ -4,13 +4,14 @@
 # make bench       what the drivers and the recipes cost, after the study
 # make lint        style and types
 # make detectron2  Detectron2 into .venv: one tested commit, or DETECTRON2=/folder; COMPILE=1 builds its extension
+# make wheel       the package, into dist/
 # make lock        what pyproject.toml asks for into requirements.lock, versions kept where they can be
 
 STUDY ?= digits
 PYTHON ?= python3
 INSIDE = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: reproduce test test-slow test-all bench lint lock environment detectron2
+.PHONY: reproduce test test-slow test-all bench lint wheel lock environment detectron2
 
 reproduce: environment
 	$(INSIDE) snakemake --config study=$(STUDY)
@@ -31,6 +32,9 @@ lint: environment
 	$(INSIDE) ruff format --check .
 	$(INSIDE) snakefmt --check --line-length 120 Snakefile workflow
 	$(INSIDE) mypy
+
+wheel: environment
+	$(INSIDE) python -m hatchling build --target wheel
 
 environment:
 	@$(PYTHON) workflow/envs/environment.py

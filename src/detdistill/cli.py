@@ -74,6 +74,17 @@ def _whole(
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or one without such files.")],
+) -> None:
+    """Lay the workflow and two studies, `digits` and the small `smoke`, into a folder: a project without a checkout."""
+    from detdistill.project import init
+
+    init(folder)
+    typer.echo(f"wrote {folder}; in it: snakemake --config study=smoke; for DVC: git init, then dvc repro")
+
+
+@app.command()
 def data(study: StudyName = "digits") -> None:
     """Make or read the data set and write its manifest; the first step, so it checks the whole study before."""
     from detdistill.check import check

@@ -17,7 +17,8 @@ from detdistill.core.params import DistilledRun, Pair, PlainRun, Study, load_rec
 
 CURVES = {"curve.csv": {"x": "step", "y": "loss"}, "learning.json": {"x": "step", "y": "AP50"}}
 FIGURES = ("taxonomy", "gains", "curves", "schedules", "cost", "pareto", "classes", "detections", "dag")
-SOURCE = Path(__file__).parent.relative_to(Path(__file__).parents[2])  # src/detdistill, wherever the project lies
+OWN = Path("src/detdistill")
+"""A checkout's source; a folder that `detdistill init` made has none."""
 
 READING = ("core", "dataset")
 DETECTING = (*READING, "detectors")
@@ -54,10 +55,21 @@ class Stage:
         return head | ({"wdir": wdir} if wdir else {}) | {name: entries for name, entries in lists.items() if entries}
 
 
+def source() -> Path:
+    """Where the code that the steps run lies: in the project itself, else in the installed package."""
+    return OWN if OWN.is_dir() else Path(__file__).resolve().parent
+
+
+def everything(path: Path) -> list[Path]:
+    """The file, or every source file below the folder."""
+    below = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    return sorted(below) if path.is_dir() else [path]
+
+
 def method_sources(study: str, run: DistilledRun) -> list[Path]:
-    """The files below `src/detdistill/distill` that a recipe's methods are written in."""
+    """The files of the package's `distill` that a recipe's methods are written in."""
     methods = load_recipe(study, run.pair, run.source).methods
-    known = {file.stem: file for file in sorted((SOURCE / "distill").glob("*/*/*.py"))}
+    known = {file.stem: file for file in sorted((source() / "distill").glob("*/*/*.py"))}
     return _with_imports(known[method] for method in methods if method in known)  # `check` names the unknown
 
 
@@ -72,7 +84,7 @@ def _with_imports(files: Iterable[Path]) -> list[Path]:
         found.add(file)
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("detdistill.distill."):
-                imported = SOURCE.joinpath(*str(node.module).split(".")[1:]).with_suffix(".py")
+                imported = source().joinpath(*str(node.module).split(".")[1:]).with_suffix(".py")
                 if imported.name not in ("base.py", "answers.py"):
                     waiting.append(imported)
     return sorted(found)
@@ -114,7 +126,9 @@ def stages(study: Study) -> Iterator[Stage]:
 
 
 def _source(*places: str) -> list[Path]:
-    return [SOURCE / place for place in places]
+    """Folders of the project's own source; of an installed package the files, beside which Python keeps its caches."""
+    found = [source() / place for place in places]
+    return found if source() == OWN else [file for each in found for file in everything(each)]
 
 
 def _engine(pair: Pair) -> list[Path]:

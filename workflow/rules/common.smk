@@ -5,11 +5,12 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, "src")  # the package of this very tree, whichever is installed
+sys.path.insert(0, "src")  # the package of this very tree, if it has one, whichever is installed
 
 from detdistill.core.errors import UserError
 from detdistill.core.params import load_tuning
 from detdistill.plan import load_plan
+from detdistill import stages
 from detdistill.stages import FIGURES, method_sources
 
 try:
@@ -50,31 +51,32 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+SOURCE = stages.source()
+
+
 def source(folder, *modules):
-    """The files of these modules of one folder below src/detdistill."""
-    return [str(Path("src/detdistill", folder, f"{module}.py")) for module in modules]
+    """The files of these modules of one folder of the package."""
+    return [str(SOURCE / folder / f"{module}.py") for module in modules]
 
 
-def everything(path):
-    """The file, or every source file below the folder."""
-    path = Path(path)
-    below = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
-    return sorted(map(str, below)) if path.is_dir() else str(path)
+def everything(folder):
+    """Every source file of one folder of the package."""
+    return [str(file) for file in stages.everything(SOURCE / folder)]
 
 
 # A step depends on every module that it imports, and on theirs; tests/test_drivers.py walks the imports to check.
-READING = everything("src/detdistill/core") + everything("src/detdistill/dataset")
-DETECTING = READING + everything("src/detdistill/detectors")
-EVALUATING = DETECTING + everything("src/detdistill/evaluate")
+READING = everything("core") + everything("dataset")
+DETECTING = READING + everything("detectors")
+EVALUATING = DETECTING + everything("evaluate")
 JUDGING = [
     *READING,
     *source("detectors", "__init__", "base"),
     *source("evaluate", "predictions"),
-    *everything("src/detdistill/analysis"),
+    *everything("analysis"),
 ]
 TRAINING = [
     *DETECTING,
-    *everything("src/detdistill/train"),
+    *everything("train"),
     *source("distill", "__init__", "answers", "base"),
     *source("evaluate", "coco", "predict"),
 ]
@@ -82,7 +84,7 @@ TRAINING = [
 
 def engine(wildcards):
     """The source of the engine that owns this pair's detectors."""
-    return everything(Path("src/detdistill/engines", PLAN.pair(wildcards.pair).engine))
+    return everything(Path("engines", PLAN.pair(wildcards.pair).engine))
 
 
 def teacher_from(wildcards):
@@ -104,7 +106,7 @@ def teaching(wildcards):
     """The teacher of a distilled run, its own pair's or another one's: parameters, weights, and its engine's source."""
     pair = PLAN.pair(taught(wildcards).teaching)
     files = [f"params/{STUDY}/{pair.pair}/teacher.yaml", f"runs/{STUDY}/{pair.pair}/teacher/0/model.safetensors"]
-    return files + everything(Path("src/detdistill/engines", pair.engine))
+    return files + everything(Path("engines", pair.engine))
 
 
 def methods(wildcards):

@@ -5,7 +5,7 @@ rule data:
     input:
         "params/{study}/data.yaml",
         READING,
-        everything("src/detdistill/data"),
+        everything("data"),
     output:
         directory("data/{study}/images"),
         multiext("data/{study}/", "train.json", "val.json", "test.json", "manifest.json", "timing.json"),

@@ -47,8 +47,8 @@ rule report:
         "data/{study}/timing.json",
         "params/{study}/study.yaml",
         JUDGING,
-        everything("src/detdistill/distill"),
-        everything("src/detdistill/report"),
+        everything("distill"),
+        everything("report"),
     output:
         report(
             "reports/{study}.pdf",

@@ -61,7 +61,7 @@ rule tune:
         "params/{study}/{pair}/student.yaml",
         "params/{study}/{pair}/{distilled}.yaml",
         TRAINING,
-        "src/detdistill/tune.py",
+        source("", "tune"),
         engine,
         methods,
     output:
