@@ -82,12 +82,25 @@ def _with_imports(files: Iterable[Path]) -> list[Path]:
         if file in found:
             continue
         found.add(file)
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("detdistill.distill."):
-                imported = source().joinpath(*str(node.module).split(".")[1:]).with_suffix(".py")
-                if imported.name not in ("base.py", "answers.py"):
-                    waiting.append(imported)
+        for name in _imported(file):
+            imported = source().joinpath(*name.split(".")[1:]).with_suffix(".py")
+            if imported.is_file() and imported.name not in ("base.py", "answers.py"):
+                waiting.append(imported)
     return sorted(found)
+
+
+def _imported(file: Path) -> Iterator[str]:
+    """What may be modules of the taxonomy's folders, among the names that a file of one imports."""
+    package = ["detdistill", *file.relative_to(source()).parent.parts]
+    for node in ast.walk(ast.parse(file.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *filter(None, [node.module])])
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        yield from (name for name in names if name.startswith("detdistill.distill."))
 
 
 def stages(study: Study) -> Iterator[Stage]:
