@@ -4,6 +4,7 @@
 # make bench       what the drivers and the recipes cost, after the study
 # make lint        style and types
 # make detectron2  Detectron2 into .venv: one tested commit, or DETECTRON2=/folder; COMPILE=1 builds its extension
+# make docs        the documentation, into site/
 # make wheel       the package, into dist/
 # make lock        what pyproject.toml asks for into requirements.lock, versions kept where they can be
 
@@ -11,7 +12,7 @@ STUDY ?= digits
 PYTHON ?= python3
 INSIDE = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: reproduce test test-slow test-all bench lint wheel lock environment detectron2
+.PHONY: reproduce test test-slow test-all bench lint docs wheel lock environment detectron2
 
 reproduce: environment
 	$(INSIDE) snakemake --config study=$(STUDY)
@@ -32,6 +33,10 @@ lint: environment
 	$(INSIDE) ruff format --check .
 	$(INSIDE) snakefmt --check --line-length 120 Snakefile workflow
 	$(INSIDE) mypy
+
+docs: environment
+	$(INSIDE) python -m pip install --quiet --no-build-isolation --editable ".[docs]"
+	$(INSIDE) mkdocs build --strict
 
 wheel: environment
 	$(INSIDE) python -m hatchling build --target wheel

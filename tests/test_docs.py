@@ -1,0 +1,20 @@
+"""The documentation's site: built whole, without a dead link."""
+
+import sys
+
+import pytest
+
+pytest.importorskip("mkdocs", reason="the tools of the extra `docs` are not installed; `make docs` installs them")
+
+
+def test_it_has_every_method_every_command_and_no_dead_link(clone):
+    made = clone("documented")
+    (made.root / "reports/digits").mkdir(parents=True)
+    for linked in ("digits.pdf", "bccd.pdf", "digits_detectron2.pdf", "digits/taxonomy.svg", "digits/gains.svg"):
+        (made.root / "reports" / linked).touch()
+    made.run(sys.executable, "-m", "mkdocs", "build", "--strict")
+    methods = (made.root / "site/methods/index.html").read_text()
+    for name in made.run("detdistill", "methods", "--json").split('"name": "')[1:]:
+        assert f'id="{name.partition(chr(34))[0]}"' in methods
+    commands = (made.root / "site/commands/index.html").read_text()
+    assert all(f"detdistill {verb}" in commands for verb in ("init", "distill", "verify", "study new"))
