@@ -11,6 +11,9 @@ from detdistill.core.code import differs, module_file
 from detdistill.core.errors import UserError
 from detdistill.dataset import manifest
 
+TURN = "detdistill.turn"
+"""Decides when a step runs, and nothing of what it finds."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -66,8 +69,12 @@ def _results(study: str) -> Iterator[Path]:
 
 def _changed(content: dict[str, dict[str, str]]) -> list[Path]:
     used = {Path(file): digest for file, digest in content.get("used", {}).items()}
-    used |= {module_file(name): digest for name, digest in content.get("code", {}).items()}
+    used |= {_shown(module_file(name)): digest for name, digest in content.get("code", {}).items() if name != TURN}
     return [file for file, digest in used.items() if differs(file, digest)]
+
+
+def _shown(file: Path) -> Path:
+    return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
 
 
 def _altered_data(study: str) -> Iterator[Finding]:
