@@ -35,9 +35,10 @@ def test_the_html_report_holds_every_figure_and_statistic_with_its_caption(proje
     for name in ("summary.json", "cost.json"):
         (reports / name).write_text("{}")
     reports.with_suffix(".pdf").write_bytes(b"%PDF-1.4")
+    reports.with_suffix(".html").write_text("<!doctype html>")
     project.run("snakemake", "--config", "study=smoke", "--report", "report.html")
     page = (project.root / "report.html").read_text()
-    for name in ("smoke.pdf", "summary.json", "cost.json", *(f"{figure}.svg" for figure in FIGURES)):
+    for name in ("smoke.pdf", "smoke.html", "summary.json", "cost.json", *(f"{figure}.svg" for figure in FIGURES)):
         assert f'"name": "{name}"' in page
     for category in ("Figures", "Numbers", "Report with all tables"):
         assert f'"{category}": ' in page
