@@ -78,7 +78,9 @@ def test_kept_answers_give_the_losses_and_gradients_of_live_ones(split, family):
         found.append((terms, {name: each.grad for name, each in distillation.named_parameters()}))
     (live, live_gradients), (kept, kept_gradients) = found
     torch.testing.assert_close(kept, live, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(kept_gradients, live_gradients, atol=1e-4, rtol=1e-4)
+    # float32: a transformer's differ by up to 1.3e-5 on three levels, where the teacher was asked in another batch.
+    nearly = 1e-4 if family == "rt_detr" else 1e-5
+    torch.testing.assert_close(kept_gradients, live_gradients, atol=nearly, rtol=1e-4)
     assert sum("." in term for term in live) >= len(RECIPES[family])
 
 

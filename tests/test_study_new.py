@@ -42,7 +42,7 @@ def test_anchors_and_size_come_from_the_boxes(folder):
     sizes = sorted(((x1 - x0 + 1) * (y1 - y0 + 1)) ** 0.5 for x0, y0, x1, y1 in BOXES)
     assert detector["anchors"][0][0] == pytest.approx(sizes[0], abs=0.1)
     assert detector["anchors"][-1][-1] == pytest.approx(sizes[1], abs=0.1)
-    assert detector["roi_canonical"] == min(224, round(1.4 * detector["anchors"][-1][-1]))
+    assert detector["roi_canonical"] == 113  # 1.4 times the largest anchor
     assert read("mine", "data.yaml")["resize"] == WIDTH
 
 

@@ -26,7 +26,7 @@ PARTS = (
     ".dvc/.gitignore",
 )
 PACKAGE = Path(__file__).resolve().parent
-_UNWANTED = shutil.ignore_patterns("__pycache__", "dvc.yaml", "dvc.lock", "environment.py")
+_UNWANTED = shutil.ignore_patterns("__pycache__", "dvc.yaml", "dvc.lock", "environment.py", "detectron2.py")
 
 
 def init(folder: Path) -> None:

@@ -117,11 +117,11 @@ def stages(study: Study) -> Iterator[Stage]:
     )
     for pair in study.pairs:
         yield _teacher(name, pair)
-        yield _evaluate(name, pair, paths.TEACHER, paths.ONCE, "teacher")
+        yield _evaluate(name, pair, paths.TEACHER, paths.ONCE)
     for run in study.plain:
         for seed in study.seeds:
             yield _student(study, run, seed)
-            yield _evaluate(name, study.pair(run.pair), run.recipe, seed, "student")
+            yield _evaluate(name, study.pair(run.pair), run.recipe, seed)
     tuned = load_tuning(name) is not None
     for run in study.distilled:
         reads = [*_begins(study, study.pair(run.pair)), *_taught(study, run)]
@@ -131,7 +131,7 @@ def stages(study: Study) -> Iterator[Stage]:
             reads += [paths.tuning(name, run.pair, run.source, "tuning.json"), paths.params(name, "tuning")]
         for seed in study.seeds:
             yield _distill(study, run, seed, reads)
-            yield _evaluate(name, study.pair(run.pair), run.recipe, seed, "student")
+            yield _evaluate(name, study.pair(run.pair), run.recipe, seed)
     for pair in study.pairs:
         yield _latency(study, pair)
     yield _summarize(study)
@@ -229,7 +229,7 @@ def _distill(study: Study, run: DistilledRun, seed: int, reads: list[Path]) -> S
     )
 
 
-def _evaluate(study: str, pair: Pair, recipe: str, seed: int, side: str) -> Stage:
+def _evaluate(study: str, pair: Pair, recipe: str, seed: int) -> Stage:
     run = [paths.run(study, pair.pair, recipe, seed, f) for f in ("metrics.json", "predictions.safetensors")]
     return Stage(
         f"evaluate-{pair.pair}-{recipe}-{seed}",
@@ -237,7 +237,7 @@ def _evaluate(study: str, pair: Pair, recipe: str, seed: int, side: str) -> Stag
         f"evaluate {pair.pair} {recipe} {seed}",
         [
             _manifest(study),
-            paths.params(study, pair.pair, side),
+            paths.side(study, pair.pair, recipe),
             _model(study, pair.pair, recipe, seed),
             *_source(*DETECTING, "evaluate"),
             *_engine(pair),

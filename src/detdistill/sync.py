@@ -26,8 +26,7 @@ def sync(study: str, target: Driver | None = None) -> None:
 
     Raises:
         UserError: the other driver has not finished the study, a result is damaged, or the results were not made from
-            the present inputs.
-            Nothing is changed then.
+            the present inputs. Nothing is changed then.
     """
     _check_pipeline(study)
     if damaged := [str(found) for found in verify_results(study)[0] if found.damaged]:

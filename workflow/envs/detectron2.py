@@ -10,8 +10,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-VENV = ROOT / ".venv"
+from environment import VENV, pip, run
+
 PYTHON = str(VENV / "bin" / "python")
 LOCK = Path(__file__).with_name("detectron2.lock")
 SOURCE = "https://github.com/facebookresearch/detectron2"
@@ -44,14 +44,5 @@ def fetch(folder: Path) -> None:
     run(*git, "checkout", "--quiet", COMMIT)
 
 
-def pip(*arguments: str) -> None:
-    run(PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", *arguments)
-
-
-def run(*command: str) -> None:
-    """Run it or stop, with its own message on the terminal."""
-    if code := subprocess.run(command, check=False).returncode:
-        sys.exit(code)
-
-
-main()
+if __name__ == "__main__":
+    main()

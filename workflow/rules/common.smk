@@ -7,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, "src")  # the package of this very tree, if it has one, whichever is installed
 
+from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.core.params import load_tuning
 from detdistill.plan import load_plan
@@ -124,8 +125,7 @@ def weights(wildcards):
 
 def side(wildcards):
     """The parameters of the detector that a run trained."""
-    name = "teacher" if wildcards.recipe == "teacher" else "student"
-    return f"params/{wildcards.study}/{wildcards.pair}/{name}.yaml"
+    return str(paths.side(wildcards.study, wildcards.pair, wildcards.recipe))
 
 
 def timed_student(wildcards):
