@@ -113,9 +113,9 @@ class TestDense:
     def test_finishing_its_own_tower_features_gives_its_own_predictions(self, dense: Detector, batch: Any) -> None:
         taps = observed(dense, batch[0])
         with torch.no_grad():
-            logits, deltas = dense.finish_head(taps.head_cls_features, taps.head_box_features)
-        assert all(torch.equal(logits[stride], taps.head_logits[stride]) for stride in taps.neck)
-        assert all(torch.equal(deltas[stride], taps.head_deltas[stride]) for stride in taps.neck)
+            finished = dense.finish_head(taps.head_cls_features, taps.head_box_features)
+        assert all(torch.equal(finished.head_logits[stride], taps.head_logits[stride]) for stride in taps.neck)
+        assert all(torch.equal(finished.head_deltas[stride], taps.head_deltas[stride]) for stride in taps.neck)
 
     def test_tower_features_are_before_their_activation(self, dense: Detector, batch: Any) -> None:
         taps = observed(dense, batch[0])

@@ -14,7 +14,7 @@ from detdistill.distill.cnn.backbone.attention_transfer import attention_loss as
 from detdistill.distill.cnn.backbone.fgfi import imitation_loss
 from detdistill.distill.cnn.backbone.fitnets import hint_loss
 from detdistill.distill.cnn.head.bckd import disputed_box_loss
-from detdistill.distill.cnn.head.crosskd import box_loss, iou_loss, quality_loss, restandardize
+from detdistill.distill.cnn.head.crosskd import box_loss, edge_loss, iou_loss, quality_loss, restandardize
 from detdistill.distill.cnn.head.cwd_head import class_maps
 from detdistill.distill.cnn.head.ld import localization_loss, soft_divergence
 from detdistill.distill.cnn.neck.cwd import channel_loss
@@ -113,6 +113,7 @@ LOSSES: dict[str, Loss] = {
     "crosskd_classes": Loss(ROWS, quality_loss, grows=2),
     "crosskd_boxes": Loss(BOXES, lambda s, t: box_loss(corners(s), corners(t), t), grows=2),
     "crosskd_iou": Loss(BOXES, lambda s, t: box_loss(corners(s), corners(t), t, iou_loss), grows=2),
+    "crosskd_edges": Loss(EDGES, lambda s, t: edge_loss(s, t, t[:, 0]), grows=2),
     "bckd_boxes": Loss(BOXES, lambda s, t: disputed_box_loss(corners(s), corners(t), -t, t), grows=2),
     "ld_edges": Loss(EDGES, lambda s, t: localization_loss(s, t, t[:, 0, 0].sigmoid(), 2.0), grows=2),
     "ld_classes": Loss(ROWS, lambda s, t: soft_divergence(s, t, 2.0).mean()),

@@ -16,6 +16,7 @@ import yaml
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, BoxCoder
 
+from detdistill.core.errors import UserError
 from detdistill.detectors.base import Detector, Taps, Target
 from detdistill.distill import find
 from detdistill.distill.base import STUDENT_ONLY, inside
@@ -23,7 +24,15 @@ from detdistill.distill.cnn.backbone.attention_transfer import attention_loss as
 from detdistill.distill.cnn.backbone.fgfi import imitation_loss, imitation_masks, near_objects
 from detdistill.distill.cnn.backbone.fitnets import hint_loss
 from detdistill.distill.cnn.head.bckd import disputed_box_loss
-from detdistill.distill.cnn.head.crosskd import box_loss, centerness, decode, iou_loss, quality_loss, restandardize
+from detdistill.distill.cnn.head.crosskd import (
+    box_loss,
+    centerness,
+    decode,
+    edge_loss,
+    iou_loss,
+    quality_loss,
+    restandardize,
+)
 from detdistill.distill.cnn.head.cwd_head import class_maps
 from detdistill.distill.cnn.head.ld import localization_loss, soft_divergence, valuable_region
 from detdistill.distill.cnn.neck.cwd import channel_loss
@@ -342,12 +351,43 @@ class TestCrossKD:
             s: restandardize(method.cls_adapter(f), other.head_cls_features[s])
             for s, f in own.head_cls_features.items()
         }
-        logits = torch.cat(list(teacher.finish_head(crossed, {})[0].values()), dim=1)
+        logits = torch.cat(list(teacher.finish_head(crossed, {}).head_logits.values()), dim=1)
         labels = torch.full(logits.shape[:2], -2)
         labels[0, :3] = torch.tensor([1, 0, -1])
         (loss,) = method(replace(own, anchor_labels=labels), other, targets).values()
         expected = 2 * quality_loss(logits[0, :3], torch.cat(list(other.head_logits.values()), dim=1)[0, :3]) / 2
         assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+    def test_the_edge_loss_is_the_divergence_of_distributions_weighted_by_the_best_score(self) -> None:
+        even, sure = torch.zeros(4, 2), torch.tensor([[math.log(3), 0.0]]).expand(4, 2)
+        edges, others = torch.stack([even, even]), torch.stack([torch.cat([sure[:1], even[1:]]), even])
+        # One edge of four, 3/4 and 1/4 against halves: 3/4 log 3/2 + 1/4 log 1/2. The best scores are 1/2 and 3/4.
+        divergence = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+        logits = torch.tensor([[-9.0, 0.0], [math.log(3), 0.0]])
+        assert edge_loss(edges, others, logits).item() == pytest.approx(0.5 * divergence / 4, rel=1e-5)
+
+    def test_boxes_and_edges_may_be_divided_by_the_sum_of_the_teachers_scores(self) -> None:
+        student, teacher = tiny.teacher("gfl", neck_channels=8), tiny.teacher("gfl")
+        weights = {"classes": 1.0, "boxes": 2.0, "edges": 3.0}
+        terms = [
+            find("crosskd", "recipe.yaml")(student, teacher, **weights, divisor=d) for d in ("positives", "scores")
+        ]
+        terms[1].load_state_dict(terms[0].state_dict())
+        images, targets = tiny.batch()
+        own, other = (each.observe(images, terms[0].taps) for each in (student, teacher))
+        labels = torch.full(torch.cat(list(other.head_logits.values()), dim=1).shape[:2], -1)
+        labels[0, :3], labels[1, :2] = 1, -2
+        counted, scored = (method(replace(own, anchor_labels=labels), other, targets) for method in terms)
+        assert counted.keys() == scored.keys() == weights.keys()
+        scores = torch.cat(list(other.head_logits.values()), dim=1)[labels != -2].sigmoid().amax(-1).sum().item()
+        assert scored["classes"].item() == counted["classes"].item()
+        for part in ("boxes", "edges"):
+            assert scored[part].item() * scores == pytest.approx(3 * counted[part].item(), rel=1e-5)
+
+    def test_edges_are_for_heads_that_predict_them(self) -> None:
+        detector = tiny.teacher("retinanet")
+        with pytest.raises(UserError, match="edges: the student RetinaNetDetector predicts no distributions of edges"):
+            find("crosskd", "recipe.yaml")(detector, detector, classes=1.0, boxes=1.0, edges=1.0)
 
     def test_decoding_agrees_with_torchvision(self) -> None:
         torch.manual_seed(0)

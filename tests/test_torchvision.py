@@ -132,10 +132,12 @@ class TestDense:
     def test_finishing_its_own_tower_features_gives_its_own_predictions(self, detector: Detector, batch: Any) -> None:
         taps = observed(detector, batch[0], [])
         with torch.no_grad():
-            logits, deltas = detector.finish_head(taps.head_cls_features, taps.head_box_features)
+            finished = detector.finish_head(taps.head_cls_features, taps.head_box_features)
         for stride in taps.neck:
-            assert torch.equal(logits[stride], taps.head_logits[stride])
-            assert torch.equal(deltas[stride], taps.head_deltas[stride])
+            assert torch.equal(finished.head_logits[stride], taps.head_logits[stride])
+            assert torch.equal(finished.head_deltas[stride], taps.head_deltas[stride])
+        assert finished.head_edges.keys() == taps.head_edges.keys()
+        assert all(torch.equal(edges, taps.head_edges[stride]) for stride, edges in finished.head_edges.items())
 
     def test_tower_features_are_before_their_activation(self, detector: Detector, batch: Any) -> None:
         taps = observed(detector, batch[0], [])

@@ -175,13 +175,11 @@ class Detector(nn.Module, ABC):
         """
         return image, target
 
-    def finish_head(
-        self, cls_features: dict[str, Tensor], box_features: dict[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def finish_head(self, cls_features: dict[str, Tensor], box_features: dict[str, Tensor]) -> Taps:
         """Run the end of a dense head on given tower features (see `head_cls_features`).
 
         Returns:
-            stride -> logits (N, HWA, K) and stride -> deltas (N, HWA, 4).
+            `head_logits` and `head_deltas`, of a GFL `head_edges` too.
         """
         raise UserError(f"{type(self).__name__} has no dense head that could finish another detector's features")
 

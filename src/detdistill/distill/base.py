@@ -31,7 +31,7 @@ class Method(nn.Module, ABC):
     scalars. Its own parameters are trained with the student and left out of the exported student.
     """
 
-    taps: ClassVar[frozenset[str]]
+    taps: frozenset[str]
     """What it needs of both detectors; the teacher's `roi_*` are evaluated at the student's boxes."""
     student_taps: ClassVar[frozenset[str]] = frozenset()
     """What it needs of the student alone, such as the engine's own assignment."""

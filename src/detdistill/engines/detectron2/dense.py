@@ -45,14 +45,12 @@ class DenseDetector(Detectron2Detector):
         elif hasattr(self.model, "loss_normalizer"):
             del self.model.loss_normalizer
 
-    def finish_head(
-        self, cls_features: dict[str, Tensor], box_features: dict[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def finish_head(self, cls_features: dict[str, Tensor], box_features: dict[str, Tensor]) -> Taps:
         head = self.model.head
         classify, regress = head.cls_subnet[_split(head.cls_subnet) :], head.bbox_subnet[_split(head.bbox_subnet) :]
         logits = {s: per_anchor(head.cls_score(classify(x)), self.num_classes) for s, x in cls_features.items()}
         deltas = {s: self._deltas(per_anchor(head.bbox_pred(regress(x)), 4)) for s, x in box_features.items()}
-        return logits, deltas
+        return Taps(head_logits=logits, head_deltas=deltas)
 
     def _deltas(self, predicted: Tensor) -> Tensor:
         """Detectron2's box predictions (..., 4) as the schema's deltas."""

@@ -174,9 +174,10 @@ class GFLDetector(RetinaNetDetector):
         head = GFLHead(sizes.neck_channels, shared["num_classes"], sizes.bins, len(sizes.strides), norm)
         return GFL(sizes.strides, sizes.nearest, **shared, head=head)
 
-    def _deltas(self, stride: str, features: Tensor) -> Tensor:
-        level = self.model.strides.tolist().index(int(stride))
-        return self.model.deltas(self.model.head.regression_head.finish(features, level), level)
+    def _predict_boxes(self, taps: Taps, towers: dict[str, Tensor]) -> None:
+        levels = {stride: self.model.strides.tolist().index(int(stride)) for stride in towers}
+        taps.head_edges = {s: self.model.head.regression_head.finish(x, levels[s]) for s, x in towers.items()}
+        taps.head_deltas = {s: self.model.deltas(x, levels[s]) for s, x in taps.head_edges.items()}
 
     def _match(self, anchors: dict[str, Tensor], boxes: Tensor) -> Tensor:
         return atss(list(anchors.values()), boxes, self.model.nearest)

@@ -77,17 +77,17 @@ class RetinaNetDetector(TorchvisionDetector):
         head = RetinaNetHead(sizes.neck_channels, cells, shared["num_classes"], norm_layer=norm)
         return RetinaNet(**shared, head=head)
 
-    def finish_head(
-        self, cls_features: dict[str, Tensor], box_features: dict[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def finish_head(self, cls_features: dict[str, Tensor], box_features: dict[str, Tensor]) -> Taps:
         classify, regress = self.model.head.classification_head, self.model.head.regression_head
         logits = {s: classify.cls_logits(_finish(classify.conv, x)) for s, x in cls_features.items()}
-        deltas = {s: self._deltas(s, _finish(regress.conv, x)) for s, x in box_features.items()}
-        return {s: per_anchor(x, self.num_classes) for s, x in logits.items()}, deltas
+        taps = Taps(head_logits={s: per_anchor(x, self.num_classes) for s, x in logits.items()})
+        self._predict_boxes(taps, {s: _finish(regress.conv, x) for s, x in box_features.items()})
+        return taps
 
-    def _deltas(self, stride: str, features: Tensor) -> Tensor:
-        """What the box predictor makes of its tower's features (N, C, H, W) at that stride."""
-        return per_anchor(self.model.head.regression_head.bbox_reg(features), 4)
+    def _predict_boxes(self, taps: Taps, towers: dict[str, Tensor]) -> None:
+        """Put into the taps what the box predictor makes of its tower's features, stride -> (N, C, H, W)."""
+        predict = self.model.head.regression_head.bbox_reg
+        taps.head_deltas = {s: per_anchor(predict(x), 4) for s, x in towers.items()}
 
     def _forward(self, batch: ImageList, modules: set[str], roi_boxes: Sequence[Tensor] | None) -> None:
         features = list(self.model.backbone(batch.tensors).values())

@@ -9,7 +9,8 @@ Published (configs of jbwang1997/CrossKD): RetinaNet w_c = 1, w_b = 1. FCOS w_c 
 1 - GIoU and the sum of the positives' centerness for their number: `overlap: iou` and `divisor: centerness`.
 The release counts at least one positive in every image, here in the batch: images without objects weigh less there.
 For FCOS it crosses over after the second of four convolutions, here as everywhere after the last but one.
-For GFL its box term is the KL of the distributions of edges over the sum of max_k s(z_T) (weight 4), here GIoU as ever.
+GFL: w_c = 1, w_b = 2, and 3 for a term more, sum max_k s(z_T) mean over edges KL(S(e_T) || S(e)) of the distributions
+e; both box terms are divided by sum max_k s(z_T): `edges: 3.0` and `divisor: scores`.
 The paper's two detectors have equal widths; where they differ, a 1x1 convolution a tower, shared by all levels as the
 tower is, widens the student first.
 """
@@ -25,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou_loss
 
+from detdistill.core.errors import UserError
 from detdistill.detectors.base import Detector, Taps, Target
 from detdistill.detectors.dense import centers, paired_iou
 from detdistill.distill.base import Method, PartWeight, adapter, parts, same_shapes
@@ -69,6 +71,18 @@ def box_loss(
     return (teacher_logits.sigmoid().amax(-1) * distance(boxes, teacher_boxes)).sum()
 
 
+def edge_loss(edges: Tensor, teacher_edges: Tensor, teacher_logits: Tensor) -> Tensor:
+    """Sum of the mean KL of a box's four edges, weighted by the teacher's best score, a scalar.
+
+    Args:
+        edges, teacher_edges: (M, 4, bins + 1), logits.
+        teacher_logits: (M, K).
+    """
+    logs, teacher_logs = (each.log_softmax(-1) for each in (edges, teacher_edges))
+    apart = F.kl_div(logs, teacher_logs, reduction="none", log_target=True).sum(-1).mean(-1)
+    return (teacher_logits.sigmoid().amax(-1) * apart).sum()
+
+
 def centerness(boxes: Tensor, anchors: Tensor) -> Tensor:
     """FCOS's target (..., ): 1 where an anchor's centre is the box's, 0 on its border; both (..., 4) xyxy."""
     middle = centers(anchors)
@@ -81,8 +95,10 @@ class CrossKD(Method):
 
     Args:
         classes, boxes: w_c and w_b; 0 switches a term off.
+        edges: the weight of the distributions' term, for heads that predict them.
         overlap: how far two boxes are apart, 1 - GIoU or - log IoU.
-        divisor: the number of positives, or the sum of their centerness.
+        divisor: the number of positives, or the sum of their centerness; `scores` divides the terms of boxes and edges
+            by the sum of max_k s(z_T) and that of classes by the number of positives.
     """
 
     taps = frozenset({"head_cls_features", "head_box_features", "head_logits", "head_deltas", "anchors"})
@@ -96,14 +112,21 @@ class CrossKD(Method):
         *,
         classes: PartWeight,
         boxes: PartWeight,
+        edges: PartWeight = 0.0,
         overlap: Literal["giou", "iou"] = "giou",
-        divisor: Literal["positives", "centerness"] = "positives",
+        divisor: Literal["positives", "centerness", "scores"] = "positives",
     ):
         super().__init__(student, teacher)
-        self.parts = parts(classes=classes, boxes=boxes)
+        self.parts = parts(classes=classes, boxes=boxes, edges=edges)
         self.distance = iou_loss if overlap == "iou" else generalized_box_iou_loss
         self.divisor = divisor
         same_shapes("head_logits", student, teacher, slice(1, 2), "anchors")
+        if edges:
+            for side, detector in (("student", student), ("teacher", teacher)):
+                if "head_edges" not in detector.taps:
+                    raise UserError(f"edges: the {side} {type(detector).__name__} predicts no distributions of edges")
+            same_shapes("head_edges", student, teacher, slice(1, 4), "logits of edges")
+            self.taps = self.taps | {"head_edges"}
         self._hidden = (teacher,)  # in a tuple, nn.Module does not see it
         own, other = (d.channels(frozenset({"head_cls_features", "head_box_features"})) for d in (student, teacher))
         first = next(iter(own["head_cls_features"]))
@@ -111,14 +134,14 @@ class CrossKD(Method):
         self.box_adapter = adapter(own["head_box_features"][first], other["head_box_features"][first])
 
     def forward(self, student: Taps, teacher: Taps, targets: Sequence[Target]) -> dict[str, Tensor]:
-        logits, deltas = self._hidden[0].finish_head(
+        crossed = self._hidden[0].finish_head(
             _cross(self.cls_adapter, student.head_cls_features, teacher.head_cls_features),
             _cross(self.box_adapter, student.head_box_features, teacher.head_box_features),
         )
         counted = student.anchor_labels != -2
         own_logits, own_deltas, teacher_logits, teacher_deltas = (
             torch.cat(list(levels.values()), dim=1)[counted]
-            for levels in (logits, deltas, teacher.head_logits, teacher.head_deltas)
+            for levels in (crossed.head_logits, crossed.head_deltas, teacher.head_logits, teacher.head_deltas)
         )
         every = torch.cat(list(teacher.anchors.values())).expand(len(counted), -1, -1)
         anchors = every[counted]
@@ -127,12 +150,21 @@ class CrossKD(Method):
             "classes": quality_loss(own_logits, teacher_logits),
             "boxes": box_loss(boxes, teacher_boxes, teacher_logits, self.distance),
         }
+        if self.parts["edges"]:
+            own_edges, teacher_edges = (
+                torch.cat(list(taps.head_edges.values()), dim=1)[counted] for taps in (crossed, teacher)
+            )
+            terms["edges"] = edge_loss(own_edges, teacher_edges, teacher_logits)
         divisor = self._divisor(student, every)
-        return {part: weight * terms[part] / divisor for part, weight in self.parts.items() if weight}
+        divisors = dict.fromkeys(terms, divisor)
+        if self.divisor == "scores":
+            scores = teacher_logits.sigmoid().amax(-1).sum().clamp(min=1e-6)
+            divisors |= {"boxes": scores, "edges": scores}
+        return {part: weight * terms[part] / divisors[part] for part, weight in self.parts.items() if weight}
 
     def _divisor(self, student: Taps, anchors: Tensor) -> Tensor:
         positive = student.anchor_labels >= 0
-        if self.divisor == "positives":
+        if self.divisor != "centerness":
             return positive.sum().clamp(min=1)
         objects = decode(student.anchor_targets[positive], anchors[positive])
         return centerness(objects, anchors[positive]).sum().clamp(min=1e-6)
