@@ -250,7 +250,6 @@ def _evaluate(study: str, pair: Pair, recipe: str, seed: int) -> Stage:
 
 def _latency(study: Study, pair: Pair) -> Stage:
     name = study.study
-    plain = next(run.recipe for run in study.plain if run.pair == pair.pair)
     return Stage(
         f"latency-{pair.pair}",
         f"Measure how long teacher and student of {pair.pair} take for an image, alone on the machine",
@@ -259,7 +258,7 @@ def _latency(study: Study, pair: Pair) -> Stage:
             _manifest(name),
             *(paths.params(name, pair.pair, side) for side in ("teacher", "student")),
             paths.teacher(name, pair.pair),
-            _model(name, pair.pair, plain, study.seeds[0]),
+            _model(name, pair.pair, study.stand_in(pair.pair), study.seeds[0]),
             *_source(*DETECTING, "evaluate"),
             *_engine(pair),
         ],

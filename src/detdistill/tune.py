@@ -22,10 +22,9 @@ from detdistill.core.files import write_json
 from detdistill.core.params import load_tuning
 from detdistill.core.timing import measure
 from detdistill.dataset.manifest import Manifest, load
-from detdistill.evaluate.coco import average_precision
-from detdistill.evaluate.predict import predict
 from detdistill.train.assemble import Assembled, assemble
 from detdistill.train.checkpoint import Scratch
+from detdistill.train.history import History
 from detdistill.train.loop import fit
 from detdistill.train.optimize import batches
 from detdistill.train.run import Lesson, Run
@@ -101,7 +100,7 @@ def _units(run: Run, lesson: Lesson, manifest: Manifest, share: float) -> dict[s
         assembled = assemble(scaled, manifest)
         if steps:
             short = replace(scaled, schedule_factor=steps / run.side.training.steps)
-            _fit(short, assembled, manifest)
+            _fit(short, assembled, manifest, validate_on=1)
         norms = _gradient_norms(scaled, assembled, manifest, first=steps)
         native = norms.pop("")
         if bad := [name for name, norm in norms.items() if not 0 < norm < float("inf")]:
@@ -115,24 +114,26 @@ def _try(run: Run, lesson: Lesson, manifest: Manifest, units: dict[str, float], 
     """One training at that factor, its validation AP, and its gradient's share at the end."""
     scaled = _scaled(run, lesson, scales(units, factor))
     assembled = assemble(scaled, manifest)
-    _fit(scaled, assembled, manifest)
-    validation = manifest.split("val", cache=True)
-    found = average_precision(validation, predict(assembled.detector, validation, run.side.training.batch))
+    found = _fit(scaled, assembled, manifest, validate_on=len(manifest.split("val"))).learning[-1]
     norms = _gradient_norms(scaled, assembled, manifest, first=0)
     native = norms.pop("")
-    return {"factor": factor, **found, "gradient_share": sum(norms.values()) / native}
+    share = sum(norms.values()) / native
+    return {"factor": factor, "AP": found["AP"], "AP50": found["AP50"], "gradient_share": share}
 
 
 def _scaled(run: Run, lesson: Lesson, by: dict[str, float]) -> Run:
     return replace(run, lesson=replace(lesson, scales=by))
 
 
-def _fit(run: Run, assembled: Assembled, manifest: Manifest) -> None:
-    training = run.side.training
+def _fit(run: Run, assembled: Assembled, manifest: Manifest, validate_on: int) -> History:
+    """One training, validated at its end alone, on so many images."""
+    training = run.side.training.model_copy(update={"evaluations": 1, "evaluate_images": validate_on})
+    run = replace(run, side=run.side.model_copy(update={"training": training}))
     accelerator = Accelerator(mixed_precision=training.precision, gradient_accumulation_steps=training.accumulate)
     scratch = Scratch(run.identity(manifest))
-    fit(run, assembled.module, assembled.detector, manifest, accelerator, scratch)
+    history = fit(run, assembled.module, assembled.detector, manifest, accelerator, scratch)
     scratch.clear()
+    return history
 
 
 def _gradient_norms(run: Run, assembled: Assembled, manifest: Manifest, first: int) -> dict[str, float]:

@@ -11,9 +11,6 @@ from detdistill.core.code import differs, module_file
 from detdistill.core.errors import UserError
 from detdistill.dataset import manifest
 
-TURN = "detdistill.turn"
-"""Decides when a step runs, and nothing of what it finds."""
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -69,7 +66,7 @@ def _results(study: str) -> Iterator[Path]:
 
 def _changed(content: dict[str, dict[str, str]]) -> list[Path]:
     used = {Path(file): digest for file, digest in content.get("used", {}).items()}
-    used |= {_shown(module_file(name)): digest for name, digest in content.get("code", {}).items() if name != TURN}
+    used |= {_shown(module_file(name)): digest for name, digest in content.get("code", {}).items()}
     return [file for file, digest in used.items() if differs(file, digest)]
 
 

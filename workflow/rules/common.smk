@@ -130,7 +130,7 @@ def side(wildcards):
 
 def timed_student(wildcards):
     """The plain student whose latency stands for its architecture."""
-    plain = next(run.recipe for run in PLAN.plain if run.pair == wildcards.pair)
+    plain = PLAN.stand_in(wildcards.pair)
     return f"runs/{STUDY}/{wildcards.pair}/{plain}/{PLAN.seeds[0]}/model.safetensors"
 
 

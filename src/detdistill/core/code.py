@@ -8,7 +8,7 @@ from detdistill.core.errors import UserError
 from detdistill.core.files import sha256
 
 _PACKAGE = __name__.partition(".")[0]
-_ENTRY = {f"{_PACKAGE}.cli", f"{_PACKAGE}.__main__"}  # they only dispatch
+_ENTRY = {f"{_PACKAGE}.{name}" for name in ("cli", "__main__", "turn")}  # which step runs and when, not what it finds
 _ROOT = Path(__file__).parents[2]
 
 
@@ -40,14 +40,10 @@ class Used:
 
     def check(self) -> None:
         """Raise UserError, naming the file, when one has changed; call it before anything is written."""
-        for file in [*self.changed_files(), *map(module_file, self.changed_code())]:
-            raise UserError(f"{file}: changed while this step ran; nothing was written, run it again")
-
-    def changed_files(self) -> list[Path]:
-        return [file for file, digest in self.files.items() if differs(file, digest)]
-
-    def changed_code(self) -> list[str]:
-        return [name for name, digest in self.code.items() if differs(module_file(name), digest)]
+        code = {module_file(name): digest for name, digest in self.code.items()}
+        for file, digest in (self.files | code).items():
+            if differs(file, digest):
+                raise UserError(f"{file}: changed while this step ran; nothing was written, run it again")
 
 
 def differs(file: Path, digest: str) -> bool:

@@ -87,6 +87,10 @@ class Study(Slice):
         allowed = [pair.pair for pair in self.pairs]
         raise UserError(f"{paths.params(self.study, 'study')}: pairs: no pair {name!r}{near(name, allowed)}")
 
+    def stand_in(self, pair: str) -> str:
+        """The plain recipe whose student stands for all of that pair: they are one architecture."""
+        return next(run.recipe for run in self.plain if run.pair == pair)
+
     def recipe(self, pair: str, name: str) -> PlainRun | DistilledRun:
         """The listed recipe of that pair. Raises UserError with the near name."""
         self.pair(pair)

@@ -10,8 +10,8 @@ import detdistill.engines
 from detdistill.core.errors import UserError, near
 from detdistill.detectors.base import Detector
 
-GUIDES = {"detectron2": "https://detectron2.readthedocs.io/en/latest/tutorials/install.html"}
-"""Where to read how to install an engine that the project's own environment has not."""
+COMMANDS = {"detectron2": "make detectron2"}
+"""What installs an engine that the project's own environment has not."""
 
 
 def engines() -> list[str]:
@@ -36,7 +36,7 @@ def build(engine: str, params: dict[str, Any], num_classes: int, where: str = "d
     try:
         module = importlib.import_module(f"detdistill.engines.{engine}")
     except ModuleNotFoundError as error:
-        guide = f"; see {GUIDES[engine]}" if engine in GUIDES else ""
+        hint = f"; {COMMANDS[engine]!r} installs it" if engine in COMMANDS else ""
         missing = str(error.name).partition(".")[0]
-        raise UserError(f"{where}: engine {engine!r}: {missing} is not installed{guide}") from error
+        raise UserError(f"{where}: engine {engine!r}: {missing} is not installed{hint}") from error
     return module.build(params, num_classes, where)

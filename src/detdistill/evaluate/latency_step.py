@@ -20,7 +20,7 @@ def measure_latency(study: str, pair: str) -> None:
     """Write `latency.json` of a pair. Raises UserError for an unknown pair and a missing or foreign checkpoint."""
     with measure("latency") as cost:
         plan = load_study(study)
-        plain = next(run.recipe for run in plan.plain if run.pair == plan.pair(pair).pair)
+        plain = plan.stand_in(plan.pair(pair).pair)
         data = manifest.load(study)
         validation = data.split("val")
         torch.set_num_threads(1)
