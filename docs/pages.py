@@ -1,4 +1,4 @@
-"""The site's pages for mkdocs: the repository's own, the catalogue of methods, and the commands' own help."""
+"""The site's pages for mkdocs: those of this folder, the repository's own, and the commands' own help."""
 
 import re
 import subprocess
@@ -7,8 +7,7 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-
-from detdistill import catalogue
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
@@ -17,30 +16,24 @@ LINK = re.compile(r"\]\((?!\w+:|#)([^)#]+)")
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add every page, and every file of the repository that one links to."""
-    for source, page in PAGES.items():
-        text = (ROOT / source).read_text(encoding="utf-8")
-        for target in set(LINK.findall(text)) - PAGES.keys():
-            if files.get_file_from_path(target) is None:
-                files.append(File.generated(config, target, abs_src_path=str(ROOT / target)))
-        files.append(File.generated(config, page, content=text))
-    files.append(File.generated(config, "methods.md", content=methods()))
     files.append(File.generated(config, "commands.md", content=commands()))
+    for source, page in PAGES.items():
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
+    for page in files.documentation_pages():
+        for target in set(LINK.findall(from_root(page.content_string))):
+            if files.get_file_from_path(PAGES.get(target, target)) is None and (ROOT / target).is_file():
+                files.append(File.generated(config, target, abs_src_path=str(ROOT / target)))
     return files
 
 
-def methods() -> str:
-    """The catalogue: a section a level, a slice with the published weights for each method."""
-    lines = ["# Methods", "", "What `detdistill methods` knows of each, and what `--example` prints."]
-    level = ""
-    for each in catalogue.entries():
-        if each.level != level:
-            level = each.level
-            lines += ["", f"## {level.replace('_', '/')}"]
-        held = f" Its values and gradients agree with `{each.held}`." if each.held else ""
-        lines += ["", f"### {each.name}", "", each.summary, "", f"{each.paper or 'No paper of its own'}.{held}", ""]
-        lines += [f"Fits {', '.join(each.fits)}; adds {each.parameters:,} parameters while training.", ""]
-        lines += ["```yaml", catalogue.example(each.name), "```"]
-    return "\n".join(lines)
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Links as they are in the site."""
+    return LINK.sub(lambda link: f"]({PAGES.get(link[1], link[1])}", from_root(markdown))
+
+
+def from_root(markdown: str) -> str:
+    """In the site, the pages of docs/ and those of the root lie side by side."""
+    return markdown.replace("](../", "](").replace("](docs/", "](")
 
 
 def commands() -> str:

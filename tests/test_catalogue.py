@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import tiny
@@ -63,6 +64,19 @@ def test_programs_read_all_of_it() -> None:
     read = json.loads(catalogue.as_json())
     assert [each["name"] for each in read] == list(files())
     assert len(catalogue.rows()) == len(read) + 1
+
+
+def test_the_page_of_the_documentation_is_what_the_code_says() -> None:
+    assert Path("docs/methods.md").read_text() == catalogue.as_markdown() + "\n"
+
+
+def test_the_readme_names_every_method_at_its_level() -> None:
+    text = Path("README.md").read_text()
+    levels: dict[str, list[str]] = {}
+    for entry in catalogue.entries():
+        levels.setdefault(entry.level.replace("rpn_roi", "RPN/RoI"), []).append(f"`{entry.name}`")
+    for level, names in levels.items():
+        assert f"| {level} | {', '.join(names)} |" in text
 
 
 def test_notes_are_of_methods_that_exist() -> None:

@@ -114,6 +114,25 @@ def as_json() -> str:
     return json.dumps([asdict(each) for each in entries()], indent=2)
 
 
+def as_markdown() -> str:
+    """All methods as a page: a table, then for each what it does and a slice with its published weights."""
+    lines = ["# Methods", "", "Written by `detdistill methods --markdown`.", ""]
+    lines += ["| level | method | paper | agrees with the released code of |", "|---|---|---|---|"]
+    for each in entries():
+        held = f"`{each.held}`" if each.held else ""
+        lines.append(f"| {_level(each)} | [`{each.name}`](#{each.name}) | {each.paper} | {held} |")
+    for each in entries():
+        gain = "" if each.gain is None else f" Published gain: {each.gain:+.1f} AP."
+        lines += ["", f"## {each.name}", "", f"{_level(each)}. {each.summary}{gain}", ""]
+        lines += [f"Fits {', '.join(each.fits)}; adds {each.parameters:,} parameters while training.", ""]
+        lines += ["```yaml", example(each.name), "```"]
+    return "\n".join(lines)
+
+
+def _level(entry: Entry) -> str:
+    return entry.level.replace("rpn_roi", "RPN/RoI")
+
+
 def rows() -> list[list[str]]:
     """A table of all methods for people, its head first."""
     head = ["level", "method", "fits", "adds", "held to", "gain", "what it does"]

@@ -232,6 +232,7 @@ def check(study: StudyName = "digits") -> None:
 @app.command()
 def methods(
     as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="The page docs/methods.md.")] = False,
     example: Annotated[
         str | None, typer.Option(help="A params slice of that method, with its published weights.")
     ] = None,
@@ -246,6 +247,8 @@ def methods(
         typer.echo(catalogue.example(example))
     elif as_json:
         typer.echo(catalogue.as_json())
+    elif as_markdown:
+        typer.echo(catalogue.as_markdown())
     else:
         head, *rows = catalogue.rows()
         table = Table(*head, box=None)
