@@ -25,6 +25,7 @@ from detdistill.train.progress import TrainingProgress
 from detdistill.train.regions import gradient_inside
 from detdistill.train.run import Run
 from detdistill.train.samples import Samples, collate, on_device
+from detdistill.train.track import Tracking
 
 
 def fit(
@@ -58,7 +59,7 @@ def fit(
     )
     module.train()
     progress = TrainingProgress(run.title, run.steps, start, training.batch, not accelerator.is_main_process)
-    with progress, measure("loop") as loop:
+    with progress, Tracking(accelerator, run, history) as tracking, measure("loop") as loop:
         for step, batch in enumerate(loader, start + 1):
             images, targets = on_device(batch, accelerator)
             last = step == run.steps
@@ -84,11 +85,13 @@ def fit(
                 means = window.close()
                 history.curve.append({"step": step, "lr": rate, **means})
                 progress.update(step, means)
+                tracking.losses(history.curve[-1])
             if module.watching:
                 with measure("validation") as cost:
                     found = average_precision(validation, predict(detector, validation, training.batch))
                 history.validation += cost.spent()
                 history.learning.append({"step": step, "images": step * training.batch, **found, "inside": regions})
+                tracking.validated(history.learning[-1])
                 points = ", ".join(f"{name} {100 * value:.1f}" for name, value in found.items() if value is not None)
                 progress.say(f"step {step}: validation {points}")
             if step % training.checkpoint_every == 0 and not last:

@@ -23,6 +23,7 @@ from detdistill.train.checkpoint import Scratch
 from detdistill.train.history import csv_bytes
 from detdistill.train.loop import fit
 from detdistill.train.run import Lesson, Run
+from detdistill.train.track import options
 from detdistill.train.tuned import read_scales
 
 
@@ -72,7 +73,9 @@ def train(run: Run) -> None:
         prepare(training.threads)
         used = Used(run.files)
         manifest = load(run.study)
-        accelerator = Accelerator(mixed_precision=training.precision, gradient_accumulation_steps=training.accumulate)
+        accelerator = Accelerator(
+            mixed_precision=training.precision, gradient_accumulation_steps=training.accumulate, **options()
+        )
         assembled = assemble(run, manifest)
         scratch = Scratch(run.identity(manifest))
         if accelerator.is_main_process:
