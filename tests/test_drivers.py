@@ -17,7 +17,7 @@ STUDIES = {"digits": Path("dvc.yaml"), "smoke": Path("params/smoke/dvc.yaml")}
 
 METHODS = ROOT / "src/detdistill/distill"
 TRAINED = ("model.safetensors", "curve.csv", "learning.json", "timing.json")
-EVALUATED = ("headline.json", "metrics.json", "predictions.safetensors", "evaluation.json")
+EVALUATED = ("headline.json", "metrics.json", "predictions.safetensors", "maps.safetensors", "evaluation.json")
 TUNED = ("tuning.json", "timing.json")
 DATA = ("images", "train.json", "val.json", "test.json", "manifest.json", "timing.json")
 SUMMARIZED = ("summary.json", "cost.json", "timing.json")

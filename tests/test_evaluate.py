@@ -383,9 +383,10 @@ def test_the_step_writes_strict_files_and_twice_the_same(tiny, recipe):
         step.evaluate("tiny", tiny, recipe, 0)
         folder = paths.run("tiny", tiny, recipe, 0, "metrics.json").parent
         assert {file.name for file in folder.iterdir()} == {
-            "model.safetensors", "metrics.json", "headline.json", "predictions.safetensors", "evaluation.json"
+            "model.safetensors", "metrics.json", "headline.json", "predictions.safetensors", "maps.safetensors",
+            "evaluation.json"
         }  # fmt: skip
-        repeated = ("metrics.json", "headline.json", "predictions.safetensors")
+        repeated = ("metrics.json", "headline.json", "predictions.safetensors", "maps.safetensors")
         return {name: (folder / name).read_bytes() for name in repeated}
 
     first = files()

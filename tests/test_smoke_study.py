@@ -19,7 +19,7 @@ SNAKEMAKE = ("snakemake", "--config", "study=smoke")
 PIPELINE = "params/smoke/dvc.yaml"
 # What a run promises to repeat: of training alone, and with the evaluation.
 TRAINED = {"model.safetensors", "curve.csv", "learning.json"}
-EVALUATED = TRAINED | {"headline.json", "metrics.json", "predictions.safetensors"}
+EVALUATED = TRAINED | {"headline.json", "metrics.json", "predictions.safetensors", "maps.safetensors"}
 TUNED = {"tuning.json"}
 RUNS, TUNINGS = 18, 4
 PKD = "params/smoke/faster_rcnn/pkd.yaml"

@@ -230,7 +230,7 @@ def _distill(study: Study, run: DistilledRun, seed: int, reads: list[Path]) -> S
 
 
 def _evaluate(study: str, pair: Pair, recipe: str, seed: int) -> Stage:
-    run = [paths.run(study, pair.pair, recipe, seed, f) for f in ("metrics.json", "predictions.safetensors")]
+    files = ("metrics.json", "predictions.safetensors", "maps.safetensors", "evaluation.json")
     return Stage(
         f"evaluate-{pair.pair}-{recipe}-{seed}",
         f"Evaluate {recipe} of {pair.pair}, seed {seed}",
@@ -243,7 +243,7 @@ def _evaluate(study: str, pair: Pair, recipe: str, seed: int) -> Stage:
             *_engine(pair),
         ],
         [],
-        [*run, paths.run(study, pair.pair, recipe, seed, "evaluation.json")],
+        [paths.run(study, pair.pair, recipe, seed, file) for file in files],
         [paths.run(study, pair.pair, recipe, seed, "headline.json")],
     )
 

@@ -36,7 +36,7 @@ DETECTRON2 = any(pair.engine == "detectron2" for pair in PLAN.pairs)
 ENVIRONMENT = "../envs/detectron2.yaml" if DETECTRON2 else "../envs/locked.yaml"
 
 TRAINED = ["model.safetensors", "curve.csv", "learning.json", "timing.json"]
-EVALUATED = ["headline.json", "metrics.json", "predictions.safetensors", "evaluation.json"]
+EVALUATED = ["headline.json", "metrics.json", "predictions.safetensors", "maps.safetensors", "evaluation.json"]
 
 
 def any_of(names):

@@ -1,4 +1,4 @@
-"""The evaluate step: one trained model on the validation and the test split, and all that it detects there."""
+"""The evaluate step: one trained model on the validation and the test split, and what it detects and looks at there."""
 
 from typing import Any
 
@@ -12,18 +12,19 @@ from detdistill.core.timing import measure
 from detdistill.dataset import manifest
 from detdistill.dataset.manifest import Split
 from detdistill.detectors.base import Detections
-from detdistill.evaluate import predictions
+from detdistill.evaluate import maps, predictions
 from detdistill.evaluate.coco import coco_metrics
 from detdistill.evaluate.cost import flops, parameters
 from detdistill.evaluate.predict import as_float, predict
 from detdistill.evaluate.trained import trained
 from detdistill.evaluate.voc import voc_metrics
 
+WROTE = ("predictions.safetensors", "maps.safetensors", "headline.json", "metrics.json")
 BATCH = 16  # fixed, because the size of a batch can change the last bits of a result
 
 
 def evaluate(study: str, pair: str, recipe: str, seed: int) -> None:
-    """Write `metrics.json`, its `headline.json`, `predictions.safetensors` and `evaluation.json` of a run.
+    """Write `metrics.json`, its `headline.json`, `predictions.safetensors`, `maps.safetensors` and `evaluation.json`.
 
     What cannot repeat, the cost of this step, is in `evaluation.json` alone.
 
@@ -43,6 +44,7 @@ def evaluate(study: str, pair: str, recipe: str, seed: int) -> None:
             figures[name], reasons = _metrics(split, found[name])
             absent |= {f"{name}.{figure}": reason for figure, reason in reasons.items()}
         image = as_float(splits["val"].image(0))
+        strong = maps.strengths(detector, as_float(splits["val"].image(maps.shown(splits["val"].records))))
         metrics = {
             "pair": pair,
             "recipe": recipe,
@@ -57,9 +59,10 @@ def evaluate(study: str, pair: str, recipe: str, seed: int) -> None:
         }
     used.check()
     predictions.save(model.with_name("predictions.safetensors"), found)
+    maps.save(model.with_name("maps.safetensors"), strong)
     write_json(model.with_name("headline.json"), _headline(figures))
     write_json(model.with_name("metrics.json"), metrics)
-    cost.record(model.with_name("evaluation.json"), ("predictions.safetensors", "headline.json", "metrics.json"), used)
+    cost.record(model.with_name("evaluation.json"), WROTE, used)
 
 
 def _headline(figures: dict[str, Any]) -> dict[str, float | None]:
