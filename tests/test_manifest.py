@@ -118,6 +118,19 @@ def test_faults_are_counted_and_the_first_are_named(tmp_path, monkeypatch):
     assert entry.faults[0].box == [0, 0, 0, 0]
 
 
+def test_images_left_out_are_all_named_and_a_manifest_without_them_has_no_such_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole, less = Annotations(["a"]), Annotations(["a"])
+    for number in range(FAULTS_NAMED + 1):
+        less.add_skipped(f"{number}.jpg", "truncated")
+    with Writer(STUDY, "voc", ["a"]) as writer:
+        writer.split("train", less)
+        writer.split("val", whole)
+    gone = manifest.load(STUDY).splits["train"].skipped
+    assert (len(gone), gone[0].image, gone[0].reason) == (FAULTS_NAMED + 1, "0.jpg", "truncated")
+    assert "skipped" not in whole.summary()
+
+
 def test_a_subset_keeps_its_own_order(folder):
     subset = manifest.load(STUDY).split("train").subset([1, 0])
     assert [record.image_id for record in subset.records] == [2, 1]

@@ -20,6 +20,7 @@ from detdistill.core.errors import UserError
 from detdistill.core.files import read_json
 from detdistill.core.params import load_study
 from detdistill.dataset import manifest
+from detdistill.dataset.manifest import Skipped
 from detdistill.dataset.records import Record
 from detdistill.report import limitations, literature, numbers, prose, provenance, setup_prose, setup_tables, tables
 from detdistill.report.citations import Citations
@@ -476,6 +477,22 @@ def test_boxes_that_were_dropped_or_clipped_are_named(told):
     assert more.startswith("7 annotated boxes were dropped")
     assert more.endswith("; the manifest has the other 6).")
     assert setup_prose.faults(data.model_copy(update={"splits": {"val": data.splits["val"]}})) == ""
+
+
+def test_images_left_out_are_counted_and_named(told):
+    *_, data = told
+    gone = [Skipped(image=f"{number}.jpg", reason="truncated") for number in range(6)]
+    for count, said in (
+        (0, ""),
+        (1, "One image that cannot be used was left out (0.jpg: truncated)."),
+        (
+            6,
+            "6 images that cannot be used were left out (0.jpg: truncated; 1.jpg: truncated; 2.jpg: truncated; "
+            "3.jpg: truncated; the manifest has the other 2).",
+        ),
+    ):
+        less = data.splits["train"].model_copy(update={"skipped": gone[:count]})
+        assert setup_prose.skipped(data.model_copy(update={"splits": {"train": less}})) == said
 
 
 def test_a_paper_in_parts_is_one_paper():

@@ -290,7 +290,7 @@ def main() -> None:
         _spread(os.environ.pop("DETDISTILL_PROCESSES", "1"))
         app(prog_name="detdistill")  # also as `python -m detdistill`: completion asks by this name
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(*error.faults, f"error: {error}", sep="\n", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -7,11 +7,13 @@ from difflib import get_close_matches
 class UserError(Exception):
     """Bad input, told in one sentence: the file, the field, what was found and what is allowed.
 
-    The command line prints `error: ...` and exits with code 2; no traceback.
+    The command line prints `error: ...` and exits with code 2; no traceback. Where one sentence sums up many faults,
+    `faults` has a line for each, and they are printed before it.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+    def __init__(self, message: str, faults: Iterable[str] = ()) -> None:
+        super().__init__(_line(message))
+        self.faults = [_line(fault) for fault in faults]
 
 
 def near(name: object, allowed: Iterable[object]) -> str:
@@ -23,3 +25,7 @@ def near(name: object, allowed: Iterable[object]) -> str:
     if not names:
         return "; none is allowed here"
     return f"; allowed: {', '.join(sorted(names))}"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

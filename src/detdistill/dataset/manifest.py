@@ -31,8 +31,18 @@ class Fault(Slice):
     done: Literal["dropped", "clipped"]
 
 
+class Skipped(Slice):
+    """An image of the raw data that was left out, as `broken_images: skip` asks, and why."""
+
+    image: str
+    reason: str
+
+
 class SplitEntry(Slice):
-    """What the manifest says of one split; `annotations` is a file beside it. `faults` names the first of many."""
+    """What the manifest says of one split; `annotations` is a file beside it.
+
+    `faults` names the first of many; `skipped` names all images that were left out.
+    """
 
     annotations: str
     sha256: str
@@ -42,6 +52,7 @@ class SplitEntry(Slice):
     dropped: int = 0
     clipped: int = 0
     faults: list[Fault] = []
+    skipped: list[Skipped] = []
 
 
 class Manifest(Slice):

@@ -38,6 +38,7 @@ class Annotations:
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
         self._faults: list[dict[str, Any]] = []
+        self._skipped: list[dict[str, str]] = []
 
     def add(self, file_name: str, pixels: np.ndarray, boxes: Sequence[Box], labels: Sequence[int]) -> None:
         """One image that is written, (H, W, 3) uint8 RGB, with its boxes and 0-based labels."""
@@ -66,6 +67,10 @@ class Annotations:
         """A box that was not taken as the raw data have it."""
         self._faults.append({"image": image, "box": [float(side) for side in box], "reason": reason, "done": done})
 
+    def add_skipped(self, image: str, reason: str) -> None:
+        """An image of the raw data that is left out."""
+        self._skipped.append({"image": image, "reason": reason})
+
     def content(self) -> bytes:
         """The bytes of the file: strict JSON, one image or annotation a line."""
         categories = [{"id": label + 1, "name": name} for label, name in enumerate(self._classes)]
@@ -74,7 +79,7 @@ class Annotations:
         return ("{\n" + ",\n".join(lists) + "\n}\n").encode()
 
     def summary(self) -> dict[str, Any]:
-        """What the manifest says of this split, beside its name."""
+        """What the manifest says of this split, beside its name; of images left out only where there are some."""
         labels = [annotation["category_id"] - 1 for annotation in self._annotations]
         done = [fault["done"] for fault in self._faults]
         return {
@@ -85,6 +90,7 @@ class Annotations:
             "dropped": done.count("dropped"),
             "clipped": done.count("clipped"),
             "faults": self._faults[:FAULTS_NAMED],
+            **({"skipped": self._skipped} if self._skipped else {}),
         }
 
 

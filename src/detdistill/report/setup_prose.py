@@ -13,8 +13,20 @@ FAULTS_NAMED = 4
 
 def setup(study: Study, manifest: Manifest, names: Names) -> str:
     """All of them that this study has something to say on."""
-    told = [faults(manifest), beginnings(study, names), across(study, names)]
+    told = [skipped(manifest), faults(manifest), beginnings(study, names), across(study, names)]
     return " ".join(sentence for sentence in told if sentence)
+
+
+def skipped(manifest: Manifest) -> str:
+    """How many images of the raw data were left out, and the first of them; empty when none was."""
+    gone = [each for split in manifest.splits.values() for each in split.skipped]
+    if not gone:
+        return ""
+    first = [f"{each.image}: {each.reason}" for each in gone[:FAULTS_NAMED]]
+    rest = len(gone) - len(first)
+    named = "; ".join(first) + (f"; the manifest has the other {numbers.count(rest)}" if rest else "")
+    told = numbers.counted(len(gone), "image that cannot be used was", "images that cannot be used were")
+    return f"{told[0].upper()}{told[1:]} left out ({named})."
 
 
 def faults(manifest: Manifest) -> str:
