@@ -12,7 +12,7 @@ from typing import Any
 
 from detdistill.core.code import Used
 from detdistill.core.errors import UserError
-from detdistill.core.files import json_bytes, read_json, sha256, write_json
+from detdistill.core.files import json_bytes, read_bytes, read_json, regular, sha256, write_json
 
 RECORDS = ("timing.json", "evaluation.json", "latency.json")
 """The names that records have, beside what they are about."""
@@ -30,15 +30,17 @@ def write(path: Path, content: dict[str, Any], used: Used | None, wrote: Iterabl
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A record whose seal is whole, or that has none. Raises UserError when it is missing or damaged."""
+    """A record whose seal is whole and that is byte for byte as it was written. Raises UserError, also when missing."""
     content = read_json(path)
-    if content.pop("seal", None) not in (None, _seal(content)):
+    as_written = json_bytes(content) == read_bytes(path)
+    if content.pop("seal", None) != _seal(content) or not as_written:
         raise UserError(f"{path}: damaged: its content does not match its digest; remove it and run its step again")
     return content
 
 
 def intact(path: Path) -> Path:
     """The path again. Raises UserError when the file is not what its step wrote; one without a record passes."""
+    regular(path)
     for name in RECORDS:
         record = path.with_name(name)
         if record.is_file() and (digest := read(record).get("wrote", {}).get(path.name)):

@@ -6,6 +6,7 @@ All students of a pair are one architecture, so the first plain one stands for t
 import torch
 
 from detdistill.core import paths
+from detdistill.core.code import Used
 from detdistill.core.params import load_study
 from detdistill.core.timing import measure
 from detdistill.dataset import manifest
@@ -24,7 +25,11 @@ def measure_latency(study: str, pair: str) -> None:
         data = manifest.load(study)
         validation = data.split("val")
         torch.set_num_threads(1)
+        sides = [paths.params(study, pair, side) for side in (paths.TEACHER, paths.STUDENT)]
+        student_model = paths.run(study, pair, plain, plan.seeds[0], "model.safetensors")
+        used = Used([paths.data(study, "manifest.json"), *sides, paths.teacher(study, pair), student_model])
         images = [as_float(validation.image(index)) for index in range(min(IMAGES, len(validation)))]
         teacher = latency(trained(study, pair, paths.TEACHER, paths.ONCE, data)[0], images)
         student = latency(trained(study, pair, plain, plan.seeds[0], data)[0], images)
-    cost.record(paths.latency(study, pair), teacher=teacher, student=student)
+    used.check()
+    cost.record(paths.latency(study, pair), used=used, teacher=teacher, student=student)
