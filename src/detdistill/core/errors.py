@@ -27,5 +27,10 @@ def near(name: object, allowed: Iterable[object]) -> str:
     return f"; allowed: {', '.join(sorted(names))}"
 
 
+_LONGEST = 1000
+"""Characters of a line; a name of 5,000 must not fill the screen."""
+
+
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    line, half = " ".join(text.split()), _LONGEST // 2
+    return line if len(line) <= _LONGEST else f"{line[:half]} ... {line[-half:]}"

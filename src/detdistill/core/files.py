@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -45,17 +46,41 @@ def write_json(path: str | Path, value: object) -> None:
     write_atomic(path, json_bytes(value))
 
 
+def read_bytes(path: str | Path, missing: str = "") -> bytes:
+    """The content of a file. Raises UserError as `regular`, and when reading fails."""
+    regular(path, missing)
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def regular(path: str | Path, missing: str = "") -> Path:
+    """The path again, of a file that can be read to its end.
+
+    Raises UserError, in the words of `missing` if given, when there is none, and for a folder, a loop of links, a name
+    that no file can have, and what waits for a writer or never ends: a pipe, a device.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise UserError(missing or f"{path}: no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: NUL or half a surrogate pair in the name
+        raise UserError(f"{str(path)!r}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path}: {'a folder' if stat.S_ISDIR(mode) else 'a pipe or a device'}, a file is needed")
+    return Path(path)
+
+
 def read_json(path: str | Path) -> dict[str, Any]:
     """The JSON object in `path`. Raises UserError, naming the file, when it is missing, not JSON or not an object."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        value = json.loads(read_bytes(path).decode(), parse_constant=_refuse_constant)
     except ValueError as error:
         raise UserError(f"{path}: not JSON: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not JSON that a step wrote: nested too deep") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds a JSON {type(value).__name__}, expected an object")
     return value
@@ -63,11 +88,10 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of the file's bytes. Raises UserError when it cannot be read."""
+    regular(path)
     try:
         with open(path, "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from detdistill.core import paths
 from detdistill.core.errors import UserError, near
+from detdistill.core.files import read_bytes
 
 NAME = "[A-Za-z0-9][A-Za-z0-9_]{0,63}"
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
@@ -20,9 +21,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Slice(BaseModel):
-    """Base of every slice: unknown keys and loose types are errors."""
+    """Base of every slice: unknown keys, loose types, infinities and what is no number are errors."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 SliceT = TypeVar("SliceT", bound=BaseModel)
@@ -113,15 +114,15 @@ class Training(Slice):
     steps: Annotated[int, Field(gt=0, le=100_000_000)]
     batch: Annotated[int, Field(gt=0, le=65_536)]
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    lr: Annotated[float, Field(gt=0)]
     trunk_lr: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The rate of backbone and neck, as a share of `lr`: below 1 where they begin trained and the rest does not."""
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     schedule: Literal["onecycle", "multistep"] = "onecycle"
     milestones: list[Annotated[float, Field(gt=0, lt=1)]] = [0.67, 0.89]
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 5.0
+    clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
     """The largest norm of all gradients together; null leaves them as they are."""
     accumulate: Annotated[int, Field(gt=0, le=65_536)] = 1
     precision: Literal["no", "fp16", "bf16"] = "no"
@@ -173,10 +174,16 @@ class Tuning(Slice):
 
     seed: Seed
     """Held out: no run of the study may have it."""
-    share: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.3
-    factors: Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=2)] = [0.25, 1, 4, 16]
+    share: Annotated[float, Field(gt=0)] = 0.3
+    factors: Annotated[list[Annotated[float, Field(ge=1e-6, le=1e6)]], Field(min_length=2)] = [0.25, 1, 4, 16]
     schedule_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Of the student's steps."""
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if len(set(self.factors)) < len(self.factors):
+            raise ValueError("factors must differ from one another")
+        return self
 
 
 def parse(schema: type[SliceT], values: Any, where: str) -> SliceT:
@@ -214,16 +221,17 @@ def _keys_at(schema: type[BaseModel], location: tuple[str | int, ...]) -> list[s
 
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file. Raises UserError when it is missing, is not YAML or says a key twice."""
+    content = read_bytes(path)
     try:
-        return yaml.load(path.read_text(), _UniqueKeys)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        return yaml.load(content.decode(), _UniqueKeys)
     except RecursionError:
         raise UserError(f"{path}: not YAML that a study needs: nested too deep") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except _UNREADABLE as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+# PyYAML's own faults at a tag whose value is none, such as `!!bool x`, and at an escape beyond Unicode, among them.
+_UNREADABLE = (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, OverflowError)
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from sklearn.datasets import load_digits, load_sample_images
 
-from detdistill.core.params import Slice
+from detdistill.core.params import Seed, Slice
 from detdistill.data import png
 from detdistill.data.drawing import Draw, contrasting, overlap, render, tight_box
 from detdistill.dataset.prepared import Annotations, Writer
@@ -39,19 +39,22 @@ class Range(Slice):
         return self
 
 
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
 class Images(Slice):
     """How many images each split has."""
 
-    train: Annotated[int, Field(ge=1)] = 4000
-    val: Annotated[int, Field(ge=1)] = 500
-    test: Annotated[int, Field(ge=1)] = 500
+    train: Count = 4000
+    val: Count = 500
+    test: Count = 500
 
 
 class Params(Slice):
     """`data.yaml` of a study of kind `digits`. Sizes in pixels, `rotation` in degrees either way."""
 
     kind: Literal["digits"]
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     classes: Annotated[int, Field(ge=1, le=10)] = 10
     images: Images = Images()
     image_size: Annotated[int, Field(ge=32, le=160)] = 96

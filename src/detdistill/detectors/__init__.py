@@ -39,4 +39,7 @@ def build(engine: str, params: dict[str, Any], num_classes: int, where: str = "d
         hint = f"; {COMMANDS[engine]!r} installs it" if engine in COMMANDS else ""
         missing = str(error.name).partition(".")[0]
         raise UserError(f"{where}: engine {engine!r}: {missing} is not installed{hint}") from error
-    return module.build(params, num_classes, where)
+    try:
+        return module.build(params, num_classes, where)
+    except (ValueError, AssertionError) as error:  # such as a width that a number of heads or groups does not divide
+        raise UserError(f"{where}: detector: {engine} refuses these sizes: {error}") from error

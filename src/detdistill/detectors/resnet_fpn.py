@@ -16,6 +16,10 @@ from detdistill.core.params import Slice
 Positive = Annotated[int, Field(gt=0, le=16_384)]
 """A size of a detector; a slip of the keyboard must not ask for all the memory there is."""
 
+Colour = Annotated[list[float], Field(min_length=3, max_length=3)]
+"""One number a channel."""
+Spread = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+
 
 class ResNetFPNParams(Slice):
     """Sizes of backbone and neck, and the images' normalisation. Two detectors that agree here can share weights."""
@@ -25,8 +29,8 @@ class ResNetFPNParams(Slice):
     blocks: Annotated[int, Field(gt=0, le=100)] = 1
     """Residual blocks a stage."""
     neck_channels: Positive
-    mean: list[float] = [0.485, 0.456, 0.406]
-    std: list[float] = [0.229, 0.224, 0.225]
+    mean: Colour = [0.485, 0.456, 0.406]
+    std: Spread = [0.229, 0.224, 0.225]
     """RGB statistics of ImageNet, torchvision's default."""
 
     @property

@@ -57,8 +57,6 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
         with safe_open(intact(path), "pt") as file:
             names, metadata = file.keys(), file.metadata() or {}
             return {name: file.get_tensor(name) for name in names}, metadata.get("trunk", "")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such checkpoint") from None
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors checkpoint: {error}") from None
 

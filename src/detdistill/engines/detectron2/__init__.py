@@ -52,7 +52,7 @@ def build(params: dict[str, Any], num_classes: int, where: str) -> Detector:
     family = params.get("family")
     if "config" in params:
         schema, model_of = ConfigParams, configured
-    elif family in families:
+    elif isinstance(family, str) and family in families:
         schema, model_of = families[family]
     else:
         raise UserError(f"{where}: detector.family: detectron2 has no family {family!r}{near(str(family), families)}")

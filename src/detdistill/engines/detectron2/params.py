@@ -7,10 +7,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from detdistill.core.params import Slice
-from detdistill.detectors.resnet_fpn import Positive
+from detdistill.detectors.resnet_fpn import Colour, Positive, Spread
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Colour = Annotated[list[float], Field(min_length=3, max_length=3)]
+Length = Annotated[float, Field(gt=0, le=10_000)]
+Anchors = Annotated[list[Annotated[list[Length], Field(min_length=1)]], Field(min_length=5, max_length=5)]
+"""Sizes in pixels, one list a level."""
+Ratios = Annotated[list[Length], Field(min_length=1)]
+"""Height over width."""
 ANCHOR_SIZES = [32.0, 64.0, 128.0, 256.0, 512.0]
 
 
@@ -84,7 +88,7 @@ class ResNetParams(Preparation):
     """Which convolution of a bottleneck has the stride: true for MSRA's weights, false for torchvision's."""
     pixel_mean: Colour = [103.53, 116.28, 123.675]
     """BGR in 0..255, of ImageNet."""
-    pixel_std: Colour = [57.375, 57.12, 58.395]
+    pixel_std: Spread = [57.375, 57.12, 58.395]
     """BGR in 0..255, of ImageNet; [1, 1, 1] for MSRA's weights."""
     detections: Positive = 100
     score_threshold: Share = 0.05
@@ -103,10 +107,8 @@ class FasterRCNNParams(ResNetParams):
     """Faster R-CNN on levels of stride 4 to 64. Numbers of proposals and samples hold for one image."""
 
     family: Literal["faster_rcnn"]
-    anchors: Annotated[list[list[float]], Field(min_length=5, max_length=5)] = [[size] for size in ANCHOR_SIZES]
-    """Anchor sizes in pixels, one list a level."""
-    aspect_ratios: list[float] = [0.5, 1.0, 2.0]
-    """Height over width."""
+    anchors: Anchors = [[size] for size in ANCHOR_SIZES]
+    aspect_ratios: Ratios = [0.5, 1.0, 2.0]
     rpn_batch: Positive = 256
     rpn_pre_nms: Positive = 2000
     """Of a level, in training."""
@@ -116,7 +118,7 @@ class FasterRCNNParams(ResNetParams):
     roi_batch: Positive = 512
     roi_positives: Annotated[float, Field(gt=0, lt=1)] = 0.25
     roi_size: Positive = 7
-    roi_samples: Annotated[int, Field(ge=0)] = 0
+    roi_samples: Annotated[int, Field(ge=0, le=256)] = 0
     """Samples along each side of a RoIAlign bin; 0: as many as the bin has pixels."""
     hidden: Positive = 1024
 
@@ -124,7 +126,7 @@ class FasterRCNNParams(ResNetParams):
 class DenseParams(ResNetParams):
     """What RetinaNet and FCOS share, on levels of stride 8 to 128."""
 
-    convolutions: Annotated[int, Field(ge=2)] = 4
+    convolutions: Annotated[int, Field(ge=2, le=100)] = 4
     """Of each tower of the head."""
     candidates: Positive = 1000
     """Scored anchors a level that enter NMS."""
@@ -134,10 +136,8 @@ class RetinaNetParams(DenseParams):
     """RetinaNet."""
 
     family: Literal["retinanet"]
-    anchors: Annotated[list[list[float]], Field(min_length=5, max_length=5)] = [
-        [size * 2 ** (octave / 3) for octave in range(3)] for size in ANCHOR_SIZES
-    ]
-    aspect_ratios: list[float] = [0.5, 1.0, 2.0]
+    anchors: Anchors = [[size * 2 ** (octave / 3) for octave in range(3)] for size in ANCHOR_SIZES]
+    aspect_ratios: Ratios = [0.5, 1.0, 2.0]
     group_norm: bool = False
     """Group normalisation in the towers."""
 

@@ -25,7 +25,7 @@ def build(params: dict[str, Any], num_classes: int, where: str) -> Detector:
         "gfl": (GFLParams, GFLDetector),
     }
     family = params.get("family")
-    if family not in families:
+    if not isinstance(family, str) or family not in families:
         raise UserError(f"{where}: detector.family: torchvision has no family {family!r}{near(str(family), families)}")
     schema, detector = families[family]
     sizes: Any = parse(schema, params, f"{where}: detector")

@@ -29,12 +29,12 @@ class FasterRCNNParams(TorchvisionParams):
     roi_batch: Positive = 128
     roi_positives: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Share of the sampled RoIs that may be positive."""
-    roi_size: Positive = 7
+    roi_size: Annotated[int, Field(gt=0, le=256)] = 7
     roi_canonical: Annotated[float, Field(gt=0)] = 224.0
     """Side in pixels of the box that belongs to stride 16; half of it belongs to stride 8, and so on (Lin et al.,
     arXiv 1612.03144, equation 1). A smaller one sends small boxes to coarse levels, where few cells are left of them:
     on `digits`, boxes of 10 to 40 pixels, the teacher's AP50 was 83.4 with 224, 80.4 with 56 and 56.9 with 27."""
-    roi_samples: Positive = 2
+    roi_samples: Annotated[int, Field(gt=0, le=256)] = 2
     """Samples along each side of a RoIAlign bin."""
     hidden: Positive = 1024
 

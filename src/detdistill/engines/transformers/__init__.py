@@ -32,7 +32,7 @@ def build(params: dict[str, Any], num_classes: int, where: str) -> Detector:
         UserError: an unknown family or key, sizes that do not divide, or weights that are not on this machine.
     """
     family = params.get("family")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise UserError(f"{where}: detector.family: transformers has no family {family!r}{near(family, FAMILIES)}")
     schema, model_class, detector = FAMILIES[family]
     if "pretrained" in params:

@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from detdistill.core.errors import UserError
 from detdistill.core.params import Slice
-from detdistill.detectors.resnet_fpn import Positive
+from detdistill.detectors.resnet_fpn import Colour, Positive, Spread
 
 
 class PretrainedParams(Slice):
@@ -17,8 +17,8 @@ class PretrainedParams(Slice):
     family: str
     pretrained: str
     """A folder that `save_pretrained` wrote, or a name in the local cache of the hub; safetensors only."""
-    mean: list[float]
-    std: list[float]
+    mean: Colour
+    std: Spread
     """RGB statistics that the weights were trained with."""
     detections: Positive = 100
 

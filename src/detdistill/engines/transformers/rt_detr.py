@@ -28,9 +28,9 @@ class RTDetrParams(SetPredictionParams):
 
     family: Literal["rt_detr"]
     encoder_layers: Positive = 1
-    expansion: Annotated[float, Field(gt=0)] = 1.0
+    expansion: Annotated[float, Field(gt=0, le=16)] = 1.0
     """Width of the pyramid's blocks in the encoder, as a share of `hidden`; 0.5 in the published R18 model."""
-    denoising: Annotated[int, Field(ge=0)] = 100
+    denoising: Annotated[int, Field(ge=0, le=16_384)] = 100
     """Denoising queries of each kind, noised objects and noised near misses."""
 
     def config(self, num_classes: int) -> RTDetrConfig:

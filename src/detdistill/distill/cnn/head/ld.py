@@ -89,7 +89,7 @@ class LD(Method):
         temperature: Temperature = 10.0,
         class_temperature: Temperature = 2.0,
         fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25,
-        nearest: Annotated[int, Field(gt=0)] = 9,
+        nearest: Annotated[int, Field(gt=0, le=16_384)] = 9,
     ):
         super().__init__(student, teacher)
         self.parts = parts(main=main, valuable=valuable, classes=classes)

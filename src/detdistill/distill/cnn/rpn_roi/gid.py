@@ -96,7 +96,7 @@ class GID(Method):
         relations: PartWeight,
         classes: PartWeight,
         boxes: PartWeight,
-        instances: Annotated[int, Field(ge=1)] = 10,
+        instances: Annotated[int, Field(ge=1, le=16_384)] = 10,
         threshold: Share = 0.3,
         overlap: Share = 0.7,
         canonical: Annotated[float, Field(gt=0)] = 224.0,

@@ -63,7 +63,7 @@ class WKD(Method):
         *,
         weight: Weight,
         ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0,
-        grid: Annotated[int, Field(ge=1)] = 1,
+        grid: Annotated[int, Field(ge=1, le=256)] = 1,
     ):
         super().__init__(student, teacher)
         self.weight, self.ratio, self.grid = weight, ratio, grid

@@ -61,7 +61,7 @@ class KDDETR(Method):
         classes: PartWeight,
         boxes: PartWeight,
         giou: PartWeight,
-        random_queries: Annotated[int, Field(ge=0)] = 300,
+        random_queries: Annotated[int, Field(ge=0, le=16_384)] = 300,
         temperature: Annotated[float, Field(gt=0)] = 10.0,
     ):
         super().__init__(student, teacher)
