@@ -442,7 +442,7 @@ def test_a_model_that_is_not_finite_is_refused(tiny):
     [
         ("other", "plain", "no pair 'other'"),
         (None, "plane", "no recipe 'plane'"),
-        (None, "plain", "no such checkpoint"),
+        (None, "plain", "no such file"),
     ],
 )
 def test_a_run_that_is_not_there_is_one_sentence(tiny, pair, recipe, said):

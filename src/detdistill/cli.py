@@ -8,10 +8,11 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -283,15 +284,31 @@ def study_new(
 
 
 def main() -> None:
-    """Entry point: a UserError is one line and exit code 2."""
+    """Entry point: a UserError is one line and exit code 2, and so is what the system refuses: a name, memory."""
     atexit.register(gc.freeze)  # else the interpreter's last collection walks all of PyTorch, a second a process
     try:
         _own_tree()
         _spread(os.environ.pop("DETDISTILL_PROCESSES", "1"))
         app(prog_name="detdistill")  # also as `python -m detdistill`: completion asks by this name
     except UserError as error:
-        print(*error.faults, f"error: {error}", sep="\n", file=sys.stderr)
-        raise SystemExit(2) from None
+        _fail(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(UserError(f"{error.filename}: {error.strerror}"))
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+            raise
+        _fail(UserError(f"the memory of this machine, or what a process may have of it, is too little: {error}"))
+
+
+_NO_MEMORY = re.compile("not enough memory|can't allocate memory|out of memory", re.IGNORECASE)
+"""PyTorch's words; it has no class for the processor's memory."""
+
+
+def _fail(error: UserError) -> NoReturn:
+    print(*error.faults, f"error: {error}", sep="\n", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 def _own_tree() -> None:

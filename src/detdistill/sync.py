@@ -13,6 +13,7 @@ from typing import Literal
 
 from detdistill.core.errors import UserError
 from detdistill.pipeline import outdated, pipeline_file
+from detdistill.plan import load_plan
 from detdistill.verify import verify_results
 
 Driver = Literal["snakemake", "dvc"]
@@ -28,6 +29,7 @@ def sync(study: str, target: Driver | None = None) -> None:
         UserError: the other driver has not finished the study, a result is damaged, or the results were not made from
             the present inputs. Nothing is changed then.
     """
+    load_plan(study)
     _check_pipeline(study)
     if damaged := [str(found) for found in verify_results(study)[0] if found.damaged]:
         raise UserError(f"{damaged[0]}; `detdistill verify --study {study}` names all of {_count(damaged, 'fault')}")

@@ -32,7 +32,7 @@ def read(study: str) -> tuple[ModuleType, Slice]:
     values = read_yaml(path)
     kinds = {module.name for module in iter_modules(__path__)} - _NOT_KINDS
     kind = values.get("kind") if isinstance(values, dict) else None
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise UserError(f"{path}: kind: no kind of data {kind!r}{near(kind, kinds)}")
     module = import_module(f"{__name__}.{kind}")
     return module, parse(module.Params, values, str(path))

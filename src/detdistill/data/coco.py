@@ -4,6 +4,7 @@ Crowd regions are kept and flagged, and so is the annotated area, which COCO's m
 """
 
 import json
+import math
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from detdistill.core import paths
 from detdistill.core.errors import UserError
+from detdistill.core.files import regular
 from detdistill.core.params import Slice, parse
 from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, write
 
@@ -86,7 +88,7 @@ def read(file: Path) -> File:
     What is not COCO is told before it is parsed: a gigabyte of other JSON costs no memory.
     """
     try:
-        with open(file, "rb") as stream:
+        with open(regular(file), "rb") as stream:
             if not stream.seek(0, 2):
                 raise UserError(f"{file}: an empty file")
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
@@ -94,8 +96,6 @@ def read(file: Path) -> File:
                     if text.find(f'"{key}"'.encode()) < 0:
                         raise UserError(f"{file}: not a COCO file of objects: {key!r} is missing")
                 value = json.loads(text[:])
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -133,6 +133,8 @@ def images(content: File, file: Path, root: Path, folder: str) -> list[RawImage]
             raise UserError(f"{where}: category_id: no category has id {each.category_id}")
         x, y, width, height = each.bbox
         corners = (x, y, x + width, y + height)
+        if not all(map(math.isfinite, corners)):
+            raise UserError(f"{where}: bbox: {each.bbox} ends beyond the largest number")
         field = f"{where}: category_id"
         objects[each.image_id].append(RawObject(corners, names[each.category_id], field, each.area, each.iscrowd == 1))
     found = []

@@ -17,11 +17,13 @@ from pydantic import AfterValidator, Field
 from rich.progress import track
 
 from detdistill.core.errors import UserError, near
+from detdistill.core.files import read_bytes
 from detdistill.core.params import Slice
 from detdistill.data import png
 from detdistill.data.download import Source, ready
 from detdistill.dataset.pixels import decode
 from detdistill.dataset.prepared import Annotations, Box, Object, Writer
+from detdistill.dataset.records import has_area
 
 SplitName = Literal["train", "val", "test"]
 ROUNDING = 1.0
@@ -148,7 +150,7 @@ def _add(
     write_image: Callable[[str, bytes], None],
 ) -> None:
     path = root / image.file
-    content = _read(path, image.where)
+    content = read_bytes(path, f"{image.where}: its image {path} does not exist")
     whole = decode(path, content)
     width, height = whole.size
     if image.size is not None and image.size != (width, height):
@@ -165,6 +167,9 @@ def _add(
             noted.add_fault(image.file, each.corners, wrong, "clipped" if box else "dropped")
         if box:
             scaled = box[0] * across, box[1] * down, box[2] * across, box[3] * down
+            if not has_area(scaled):
+                noted.add_fault(image.file, each.corners, "no area in single precision", "dropped")
+                continue
             area = None if each.area is None else each.area * across * down
             objects.append(Object(scaled, labels[each.name], area, each.iscrowd, each.difficult))
     if resize is None:
@@ -174,15 +179,6 @@ def _add(
     name = Path(image.file).with_suffix(".png").as_posix()
     noted.add_image(name, shown[0], shown[1], objects, sha256=hashlib.sha256(pixels.tobytes()).hexdigest())
     write_image(name, png.encode(pixels))
-
-
-def _read(path: Path, where: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{where}: its image {path} does not exist") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _digest(name: str) -> str:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from detdistill.core import paths
 from detdistill.core.errors import UserError, near
+from detdistill.core.files import read_bytes, regular
 from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, write
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -92,19 +93,17 @@ def image(root: Path, year: str, stem: str, first_pixel: int) -> RawImage:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_bytes(file).decode().splitlines()
+    except UnicodeDecodeError as error:
         raise UserError(f"{file}: cannot be read: {error}") from None
 
 
 def _tree(file: Path) -> Element:
     try:
-        return parse(file).getroot()
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file") from None
+        return parse(regular(file)).getroot()
     except DefusedXmlException as error:
         raise UserError(f"{file}: refused: it defines or fetches entities ({type(error).__name__})") from None
-    except (ParseError, OSError, ValueError) as error:
+    except (ParseError, LookupError, OSError, ValueError) as error:
         raise UserError(f"{file}: not XML: {error}") from None
 
 
@@ -125,7 +124,7 @@ def _object(element: Element, where: str, first_pixel: int) -> RawObject:
 def _number(element: Element, path: str, where: str) -> float:
     text = element.findtext(path)
     try:
-        value = float(text or "")
+        value = float("" if text is None or "_" in text else text)  # Python would read 1_0 as ten
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from detdistill.core import paths
 from detdistill.core.errors import UserError, near
-from detdistill.core.files import read_json, sha256
+from detdistill.core.files import read_bytes, read_json, sha256
 from detdistill.core.params import Slice, parse
 from detdistill.dataset.pixels import decode
 from detdistill.dataset.prepared import digest_of
@@ -144,7 +144,7 @@ class Split(Dataset[tuple[Tensor, Targets]]):
         if self._cache is not None and record.image_id in self._cache:
             return self._cache[record.image_id]
         path = self._folder / record.file_name
-        content = _read(path)
+        content = read_bytes(path, f"{path}: no such image; run `detdistill data` again")
         pixels = np.array(decode(path, content))
         if pixels.shape[:2] != (record.height, record.width):
             found = f"{pixels.shape[1]} x {pixels.shape[0]}"
@@ -161,12 +161,3 @@ class Split(Dataset[tuple[Tensor, Targets]]):
         if self._cache is not None:
             self._cache[record.image_id] = image
         return image
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such image; run `detdistill data` again") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None

@@ -19,6 +19,8 @@ def decode(path: Path, content: bytes) -> Image.Image:
     """
     try:
         with Image.open(io.BytesIO(content)) as opened:
+            if opened.format == "EPS":
+                raise UserError(f"{path}: PostScript is a program, and no file of a data set is run")
             upright = ImageOps.exif_transpose(opened)
             if upright.mode in _REFUSED:
                 kind = f"{_REFUSED[upright.mode]} (Pillow's mode {upright.mode})"

@@ -133,7 +133,7 @@ def _check(file: Path, columns: dict[str, np.ndarray], row: np.ndarray, images: 
     left_top, sides = columns["bbox"][:, :2], columns["bbox"][:, 2:]
     category = columns["category_id"]
     orphan, foreign = row < 0, (category < 1) | (category > classes)
-    degenerate = np.any(sides <= 0, axis=1)
+    degenerate = ~has_area(columns["bbox"])
     outside = np.any((left_top >= sizes) | (left_top + sides <= 0), axis=1)
     for index in np.flatnonzero(orphan | foreign | degenerate | outside)[:1]:
         where = f"{file}: annotation {columns['id'][index]}"
@@ -145,6 +145,19 @@ def _check(file: Path, columns: dict[str, np.ndarray], row: np.ndarray, images: 
         if degenerate[index]:
             raise UserError(f"{where}: bbox: a degenerate box, {box[2]:g} by {box[3]:g} pixels")
         raise UserError(f"{where}: bbox: {box} lies outside {images[row[index]].file_name}")
+
+
+def has_area(boxes: Any) -> Any:
+    """Whether boxes (..., 4), x, y, width and height, are finite and not empty as the tensors of a `Record` have them.
+
+    Returns:
+        (...) bool.
+    """
+    corners = np.asarray(boxes, np.float64).copy()
+    with np.errstate(over="ignore"):
+        corners[..., 2:] += corners[..., :2]
+        corners = corners.astype(np.float32)
+    return np.isfinite(corners).all(-1) & (corners[..., 2:] > corners[..., :2]).all(-1)
 
 
 def _records(columns: dict[str, np.ndarray], row: np.ndarray, images: Sequence[_Image]) -> list[Record]:

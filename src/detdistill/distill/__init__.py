@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, create_model
+from torch import nn
 
 from detdistill.core.errors import UserError, near
 from detdistill.core.params import parse
@@ -30,6 +31,8 @@ def find(name: str, where: str) -> type[Method]:
     known = files()
     if name not in known:
         raise UserError(f"{where}: methods: no method {name!r}{near(name, known)}")
+    if hasattr(nn.ModuleDict, name):
+        raise UserError(f"{where}: methods: PyTorch's modules have an attribute {name!r}: no method can be called so")
     module = importlib.import_module(".".join([__name__, *known[name].with_suffix("").parts]))
     (method,) = (
         value
@@ -80,5 +83,7 @@ def parse_keywords(method: type[Method], values: dict[str, Any], where: str) -> 
         for name, keyword in inspect.signature(method, eval_str=True).parameters.items()
         if keyword.kind is inspect.Parameter.KEYWORD_ONLY
     }
-    schema = create_model(method.__name__, __config__=ConfigDict(extra="forbid", strict=True), **keywords)
+    schema = create_model(
+        method.__name__, __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **keywords
+    )
     return dict(parse(schema, values or {}, where))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -133,9 +134,7 @@ class Answers:
                 for leaf, tensor in _leaves(taps, wanted):
                     if leaf not in files:
                         shape = (len(self._split), *tensor.shape[1:])
-                        files[leaf] = np.lib.format.open_memmap(
-                            self._folder / f"{leaf}.npy", "w+", tensor.numpy().dtype, shape
-                        )
+                        files[leaf] = _allocated(self._folder / f"{leaf}.npy", tensor.numpy().dtype, shape)
                     files[leaf][rows.start : rows.stop] = tensor.numpy()
             for file in files.values():
                 file.flush()
@@ -145,6 +144,15 @@ class Answers:
             # Pairs, for the order of the levels is that of the pyramid: keys are sorted as text, 16 before 4.
             digests = [(leaf, sha256(self._folder / f"{leaf}.npy")) for leaf in own]
             write_json(self._record(tap), {"files": digests, "core_seconds": share})
+
+
+def _allocated(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A new array in a file whose place on the disk is taken at once: a full disk must be an error here, no SIGBUS."""
+    array = np.lib.format.open_memmap(file, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(file, "r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+    return array
 
 
 def _leaves(taps: Taps, wanted: frozenset[str]) -> Iterator[tuple[str, Tensor]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from detdistill import detectors, distill
 from detdistill.core import paths
+from detdistill.core.errors import UserError
 from detdistill.core.params import load_side
 from detdistill.dataset.manifest import Manifest
 from detdistill.detectors.base import Detector
@@ -43,6 +44,8 @@ class Native(Learner):
 
 def assemble(run: Run, manifest: Manifest) -> Assembled:
     """Build the run's detector, first weights drawn by its seed, and its methods. Raises UserError for bad input."""
+    if run.side.training.precision == "fp16" and not torch.accelerator.is_available():
+        raise UserError(f"{run.side_file}: training.precision: fp16 needs a GPU; allowed here: no, bf16")
     torch.manual_seed(run.seed)
     detector = detectors.build(run.pair.engine, run.side.detector, len(manifest.classes), str(run.side_file))
     if run.begin.suffix == ".safetensors":

@@ -34,6 +34,11 @@ def fit(
     """The loop: from the last checkpoint, if there is one, to the last step."""
     training = run.side.training
     train, validation = (manifest.split(name, training.cache_images) for name in ("train", "val"))
+    if min(training.batch, len(train)) < training.accumulate * accelerator.num_processes:
+        raise UserError(
+            f"{run.side_file}: training: batch {training.batch} of {len(train)} images is too small for accumulate "
+            f"{training.accumulate} in {accelerator.num_processes} processes"
+        )
     validation = validation.subset(range(min(training.evaluate_images, len(validation))))
     module.to(accelerator.device)
     optimise = optimizer(module, detector.trunk_parameters(), training)
@@ -52,7 +57,7 @@ def fit(
     order = batches(len(train), training.batch, run.steps, run.seed, start)
     loader = DataLoader(
         Samples(train, detector, run.seed),
-        batch_sampler=[[(step, index) for index in batch] for step, batch in enumerate(order, start + 1)],
+        batch_sampler=([(step, index) for index in batch] for step, batch in enumerate(order, start + 1)),
         num_workers=training.workers,
         collate_fn=collate,
         generator=torch.Generator(),  # else each new iterator draws from the training's own

@@ -73,10 +73,10 @@ def train(run: Run) -> None:
         prepare(training.threads)
         used = Used(run.files)
         manifest = load(run.study)
+        assembled = assemble(run, manifest)
         accelerator = Accelerator(
             mixed_precision=training.precision, gradient_accumulation_steps=training.accumulate, **options()
         )
-        assembled = assemble(run, manifest)
         scratch = Scratch(run.identity(manifest))
         if accelerator.is_main_process:
             scratch.claim()
