@@ -1,4 +1,4 @@
-"""GFL on torchvision's RetinaNet: ATSS, its two focal losses and its boxes against values worked out by hand."""
+"""GFL: ATSS, its two focal losses and its boxes against values worked out by hand; both engines have the same."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torchvision.ops import box_iou
 from detdistill.core.errors import UserError
 from detdistill.detectors.base import Detector
 from detdistill.detectors.dense import adaptive_threshold, atss, near_anchors, paired_iou, side_deltas
+from detdistill.detectors.gfl import distribution_focal_loss, expected, quality_focal_loss
 from detdistill.distill.cnn.head.crosskd import decode
 from detdistill.engines.torchvision import gfl
-from detdistill.engines.torchvision.gfl import distribution_focal_loss, expected, quality_focal_loss
 
 LN2 = math.log(2)
 ANCHORS = torch.tensor([[0.0, 0, 8, 8], [2, 0, 10, 8], [4, 0, 12, 8], [6, 0, 14, 8]])
@@ -182,6 +182,11 @@ class TestBoxes:
 
 
 class TestDetector:
+    @pytest.mark.parametrize("engine", ["torchvision", "detectron2"])
+    def test_it_tells_how_many_anchors_its_assignment_considers(self, engine: str) -> None:
+        detector = tiny.detector("gfl", engine=engine, nearest=3)
+        assert detector.nearest == detector.model.nearest == 3
+
     def test_it_learns(self, detector: Detector) -> None:
         images, targets = tiny.batch(3)
         optimizer = torch.optim.Adam(detector.train().parameters(), lr=3e-3)

@@ -478,7 +478,8 @@ class TestLD:
 
     def test_its_terms_are_divided_by_constants_and_by_the_positives_of_a_level(self) -> None:
         detector = tiny.teacher("gfl")
-        weights = {"main": 2.0, "valuable": 3.0, "classes": 5.0, "nearest": 3}
+        detector.nearest = 3
+        weights = {"main": 2.0, "valuable": 3.0, "classes": 5.0}
         method = find("ld", "recipe.yaml")(detector, detector, **weights, temperature=1.0, class_temperature=2.0)
         anchors = torch.tensor([[0.0, 0, 8, 8], [2, 0, 10, 8], [4, 0, 12, 8], [6, 0, 14, 8]])
         logits = torch.zeros(1, 4, 4, requires_grad=True)

@@ -117,6 +117,8 @@ class Detector(nn.Module, ABC):
     """What the names of backbone and neck begin with in the model's state."""
     num_queries: int | None = None
     """Q of a transformer; None where there are no queries."""
+    nearest: int = 0
+    """Anchors a level that the assignment by ATSS considers for an object; 0 where another one assigns."""
     rpn_batch: int = 0
     """Anchors an image that the RPN samples for its losses; 0 where there is no RPN."""
 

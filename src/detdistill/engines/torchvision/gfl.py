@@ -1,13 +1,4 @@
-"""Generalized Focal Loss on torchvision's RetinaNet (Li et al., NeurIPS 2020, arXiv 2006.04388).
-
-One anchor a location, assigned by ATSS. A class score is trained to be the IoU of its box, and each edge of a box is a
-distribution of its distance from the location. i: the positives, w_i: their best class score, a number to the gradient.
-L = sum over anchors and classes of |q - s(z)|^2 BCE(z, q) / number of positives
-  + [ sum_i w_i (2 (1 - GIoU_i) + 0.25 DFL_i) ] / sum_i w_i,  DFL_i: mean over the edges of
-    - (y_{l+1} - y) log p_l - (y - y_l) log p_{l+1},  y between the bins l and l + 1, p the softmax of the edge's logits
-q: the IoU at a positive's class, else 0. Both divisors, the first an image, are at least 1. Weights, beta = 2 and
-divisors are those of the release (GFLHead of open-mmlab/mmdetection), as is NMS at 0.6.
-"""
+"""GFL on torchvision's RetinaNet; what both engines share of it is in `detectors.gfl`."""
 
 from __future__ import annotations
 
@@ -15,24 +6,18 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.retinanet import RetinaNetClassificationHead, RetinaNetRegressionHead
-from torchvision.ops import generalized_box_iou_loss
 
 from detdistill.detectors.base import Taps, Target
-from detdistill.detectors.dense import atss, centers, paired_iou, side_deltas
+from detdistill.detectors.dense import atss, side_deltas
+from detdistill.detectors.gfl import NMS_IOU, expected, losses
 from detdistill.detectors.recorder import Call
 from detdistill.detectors.resnet_fpn import Positive
 from detdistill.engines.torchvision.detector import Length, per_anchor
 from detdistill.engines.torchvision.retinanet import DenseParams, RetinaNetDetector
-
-BETA, BOX_WEIGHT, DISTRIBUTION_WEIGHT = 2.0, 2.0, 0.25
-NMS_IOU = 0.6
-MARGIN = 0.1
-"""How far below the last bin a distance is kept, so that there are two bins beside it."""
 
 
 class GFLParams(DenseParams):
@@ -46,26 +31,6 @@ class GFLParams(DenseParams):
     """The largest distance of an edge from its location, in strides (`reg_max` of the release)."""
     nearest: Positive = 9
     """Anchors a level that ATSS considers for an object (arXiv 1912.02424)."""
-
-
-def expected(edges: Tensor) -> Tensor:
-    """The mean distance (...) in bins of logits (..., bins + 1)."""
-    return (edges.softmax(-1) * torch.arange(edges.shape[-1], device=edges.device)).sum(-1)
-
-
-def quality_focal_loss(logits: Tensor, quality: Tensor) -> Tensor:
-    """Sum of |q - s(z)|^2 BCE(z, q), a scalar; logits and quality (M, K)."""
-    entropy = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
-    return ((logits.sigmoid() - quality).abs() ** BETA * entropy).sum()
-
-
-def distribution_focal_loss(edges: Tensor, distances: Tensor) -> Tensor:
-    """Cross-entropy (...) with the two bins beside a distance: logits (..., bins + 1), distances (...) below bins."""
-    below = distances.floor()
-    logs = edges.log_softmax(-1)
-    beside = torch.stack([below, below + 1], dim=-1).long()
-    shares = torch.stack([below + 1 - distances, distances - below], dim=-1)
-    return -(shares * logs.gather(-1, beside)).sum(-1)
 
 
 class DistributionHead(RetinaNetRegressionHead):
@@ -140,23 +105,8 @@ class GFL(RetinaNet):
             torch.cat([target[key][rows[rows >= 0]] for target, rows in zip(targets, matched, strict=True)])
             for key in ("boxes", "labels")
         )
-        middle = centers(torch.stack(anchors)[positive]).float()
-        strides = self.strides[levels].expand_as(positive)[positive][:, None]
-        edges = head_outputs["bbox_regression"][positive]
-        sides = expected(edges) * strides
-        found = torch.cat([middle - sides[:, :2], middle + sides[:, 2:]], dim=1)
-        true_sides = torch.cat([middle - boxes[:, :2], boxes[:, 2:] - middle], dim=1)
-        distances = (true_sides / strides).clamp(min=0, max=edges.shape[-1] - 1 - MARGIN)
-        quality = torch.zeros_like(logits)
-        quality[(*positive.nonzero(as_tuple=True), labels)] = paired_iou(found.detach(), boxes)
-        weights = logits.detach()[positive].sigmoid().amax(1)
-        divisor = weights.sum().clamp(min=1)
-        apart, spread = generalized_box_iou_loss(found, boxes), distribution_focal_loss(edges, distances).mean(1)
-        return {
-            "quality": quality_focal_loss(logits, quality) / positive.sum(1).clamp(min=1).sum(),
-            "boxes": BOX_WEIGHT * (weights * apart).sum() / divisor,
-            "distribution": DISTRIBUTION_WEIGHT * (weights * spread).sum() / divisor,
-        }
+        edges, strides = head_outputs["bbox_regression"], self.strides[levels[0]]
+        return losses(logits, edges, anchors[0], strides, positive, boxes, labels)
 
     def postprocess_detections(
         self, head_outputs: dict[str, list[Tensor]], anchors: list[list[Tensor]], image_shapes: list[tuple[int, int]]
@@ -172,6 +122,7 @@ class GFLDetector(RetinaNetDetector):
 
     def _build(self, sizes: Any, norm: Callable[..., nn.Module] | None, **shared: Any) -> RetinaNet:
         head = GFLHead(sizes.neck_channels, shared["num_classes"], sizes.bins, len(sizes.strides), norm)
+        self.nearest = sizes.nearest
         return GFL(sizes.strides, sizes.nearest, **shared, head=head)
 
     def _predict_boxes(self, taps: Taps, towers: dict[str, Tensor]) -> None:

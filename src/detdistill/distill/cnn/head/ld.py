@@ -71,7 +71,6 @@ class LD(Method):
         temperature: tau of the edges.
         class_temperature: tau of the class logits.
         fraction: gamma, where the valuable region begins.
-        nearest: anchors a level that ATSS considers for an object, as the detector's own parameter.
     """
 
     taps = frozenset({"head_logits", "head_edges"})
@@ -89,12 +88,11 @@ class LD(Method):
         temperature: Temperature = 10.0,
         class_temperature: Temperature = 2.0,
         fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25,
-        nearest: Annotated[int, Field(gt=0, le=16_384)] = 9,
     ):
         super().__init__(student, teacher)
         self.parts = parts(main=main, valuable=valuable, classes=classes)
         self.temperature, self.class_temperature = temperature, class_temperature
-        self.fraction, self.nearest = fraction, nearest
+        self.fraction, self.nearest = fraction, student.nearest
         same_shapes("head_edges", student, teacher, slice(1, 4), "logits of edges")
 
     def forward(self, student: Taps, teacher: Taps, targets: Sequence[Target]) -> dict[str, Tensor]:
