@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +14,13 @@ from torch import Tensor
 
 from detdistill.detectors import build
 from detdistill.detectors.base import Detector, Taps
+from detdistill.detectors.weights import load_trunk, save_weights
 from detdistill.distill.base import STUDENT_ONLY
 from detdistill.distill.cnn.head.crosskd import decode
 
 pytest.importorskip("detectron2", reason="the engine detectron2 is not installed")
 
+from detectron2.modeling.poolers import assign_boxes_to_levels
 from detectron2.structures import Boxes
 from detectron2.utils.events import EventStorage
 
@@ -102,7 +106,7 @@ class TestFasterRCNN:
 
 
 class TestDense:
-    @pytest.fixture(params=["retinanet", "fcos"])
+    @pytest.fixture(params=["retinanet", "fcos", "gfl"])
     def family(self, request: pytest.FixtureRequest) -> str:
         return request.param
 
@@ -159,9 +163,96 @@ class TestDense:
         assert not [name for name in dense.model.state_dict() if "normalizer" in name]
 
 
+class TestGFL:
+    def test_both_engines_have_the_same_losses_and_boxes(self) -> None:
+        """torchvision's, with Detectron2's body and the weights of its head."""
+        levels = [[12.0], [22.0], [32.0], [64.0], [96.0]]
+        own = detector_of("gfl", finest=4, convolutions=4, group_norm=False, score_threshold=0.2, nms_threshold=1.0)
+        other = tiny.detector("gfl", engine="torchvision", widths=[8] * 5, anchors=levels)
+        for tensor in (own.model.head.cls_score.bias, own.model.head.bbox_pred.bias):
+            torch.nn.init.normal_(tensor)
+        torch.nn.init.uniform_(own.model.scales, 0.5, 2.0)
+        other.model.load_state_dict(
+            other.model.state_dict()
+            | {torchvisions(name): tensor for name, tensor in own.model.state_dict().items() if "backbone" not in name}
+        )
+        other.model.backbone = Body(own.model.backbone)
+        other.model.score_thresh, other.model.nms_thresh = own.model.test_score_thresh, own.model.test_nms_thresh
+        other.model.topk_candidates = own.model.test_topk_candidates
+        images, targets = tiny.batch(3, size=(128, 128))
+
+        losses, taps = own.train().training_step(images, targets, own.taps)
+        other_losses, other_taps = other.train().training_step(images, targets, other.taps)
+        assert losses.keys() == other_losses.keys()
+        for name, loss in losses.items():
+            torch.testing.assert_close(loss, other_losses[name])
+        assert (taps.anchor_labels >= 0).any()
+        assert torch.equal(taps.anchor_labels, other_taps.anchor_labels)
+        for tap in ("head_logits", "head_edges", "head_deltas", "anchors"):
+            for stride, tensor in getattr(taps, tap).items():
+                torch.testing.assert_close(tensor, getattr(other_taps, tap)[stride], rtol=1e-4, atol=1e-5)
+
+        with torch.no_grad():
+            found, other_found = own.eval().predict(images), other.eval().predict(images)
+        for each, expected in zip(found, other_found, strict=True):
+            assert len(each["scores"]) > 0
+            torch.testing.assert_close(each["scores"], expected["scores"])
+            torch.testing.assert_close(each["boxes"], expected["boxes"], rtol=1e-4, atol=1e-3)
+            assert torch.equal(each["labels"], expected["labels"])
+
+
+class Body(torch.nn.Module):
+    """Detectron2's backbone for torchvision's model: RGB to BGR, and levels by stride."""
+
+    def __init__(self, backbone: Any):
+        super().__init__()
+        self.backbone, self.fpn = backbone, torch.nn.Identity()
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        strides = self.backbone.output_shape()
+        return self.fpn({str(strides[name].stride): x for name, x in self.backbone(images.flip(1)).items()})
+
+
+def torchvisions(name: str) -> str:
+    """torchvision's name of a tensor of Detectron2's GFL."""
+    for pattern, replacement in {
+        r"^head\.cls_score": "head.classification_head.cls_logits",
+        r"^head\.bbox_pred": "head.regression_head.bbox_reg",
+        r"^scales": "head.regression_head.scales",
+    }.items():
+        name = re.sub(pattern, replacement, name)
+    found = re.fullmatch(r"head\.(cls|bbox)_subnet\.(\d+)\.(.*)", name)
+    if found is None:
+        return name
+    tower = {"cls": "classification_head", "bbox": "regression_head"}[found[1]]
+    return f"head.{tower}.conv.{int(found[2]) // 2}.0.{found[3]}"
+
+
+@pytest.mark.parametrize("family", ["retinanet", "fcos", "gfl"])
+def test_a_dense_head_on_the_pyramid_of_faster_rcnn(family: str, batch: Any, tmp_path: Path) -> None:
+    """Levels of stride 4 to 64, whose trunk a Faster R-CNN gives."""
+    detector = detector_of(family, finest=4)
+    save_weights(detector_of("faster_rcnn", seed=3), tmp_path / "model.safetensors")
+    load_trunk(detector, tmp_path / "model.safetensors")
+    losses, taps = detector.train().training_step(*batch, detector.taps)
+    assert all(loss.isfinite() for loss in losses.values())
+    assert list(taps.head_logits) == ["4", "8", "16", "32", "64"]
+    assert list(taps.backbone) == ["4", "8", "16", "32"]
+
+
+def test_the_canonical_size_says_which_level_a_roi_is_pooled_from() -> None:
+    boxes = [Boxes(torch.tensor([[0.0, 0, side, side] for side in (27, 29, 55, 57)]))]
+    pools = [detector_of("faster_rcnn", **sizes).model.roi_heads.box_pooler for sizes in ({}, {"roi_canonical": 56})]
+    found = [
+        assign_boxes_to_levels(boxes, p.min_level, p.max_level, p.canonical_box_size, p.canonical_level) + p.min_level
+        for p in pools
+    ]
+    assert [each.tolist() for each in found] == [[2, 2, 2, 2], [2, 3, 3, 4]]
+
+
 def test_published_sizes_are_the_default() -> None:
     """Parameters of the models of configs/common/models with R50, 80 classes."""
-    for family, millions in (("faster_rcnn", 41.7), ("retinanet", 38.0), ("fcos", 32.3)):
+    for family, millions in (("faster_rcnn", 41.7), ("retinanet", 38.0), ("fcos", 32.3), ("gfl", 32.3)):
         detector = build("detectron2", {"family": family, "weights": "imagenet"}, 80, "student.yaml")
         found = sum(parameter.numel() for parameter in detector.parameters())
         assert found / 1e6 == pytest.approx(millions, abs=0.1), family

@@ -23,9 +23,9 @@ from detdistill.train.checkpoint import Scratch
 
 pytest.importorskip("detectron2", reason="the engine detectron2 is not installed")
 
-NO_EDGES = tiny.NEEDS_RPN | tiny.NEEDS_EDGES
-LACKS = {"faster_rcnn": tiny.NEEDS_DENSE_HEAD, "retinanet": NO_EDGES, "fcos": NO_EDGES}
-CASES = [(family, method) for family, lacking in LACKS.items() for method in tiny.METHODS if method not in lacking]
+LACKS = {**tiny.LACKS, "fcos": tiny.LACKS["retinanet"]}
+FAMILIES = [family for engine, family in tiny.SIZES if engine == "detectron2"]
+CASES = [(family, method) for family in FAMILIES for method in tiny.METHODS if method not in LACKS[family]]
 
 
 @pytest.mark.parametrize(("family", "method"), CASES)
@@ -41,6 +41,17 @@ def test_every_method_trains_every_parameter_and_leaves_the_teacher_alone(family
     assert not [name for name, parameter in distillation.named_parameters() if parameter.grad is None]
     assert all(parameter.grad is None for parameter in other.parameters())
     assert all(tensor.equal(before[name]) or tensor.isnan() for name, tensor in other.state_dict().items())
+
+
+def test_crosskd_of_gfl_as_released_trains_the_distributions_of_edges() -> None:
+    own, other = (make("gfl", engine="detectron2") for make in (tiny.detector, tiny.teacher))
+    params = {"classes": 1.0, "boxes": 2.0, "edges": 3.0, "divisor": "scores"}
+    distillation = tiny.distillation("gfl", {"crosskd": params}, student=own, other=other).train()
+    losses = distillation(*tiny.batch(3))
+    assert losses["crosskd.edges"] > 0
+    (slope,) = torch.autograd.grad(losses["crosskd.edges"], [own.model.head.bbox_subnet[0].weight])
+    assert slope.isfinite().all()
+    assert slope.any()
 
 
 def test_a_killed_training_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,7 @@ SIZES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("detectron2", "retinanet"): {**BODY, **ANCHORS, "convolutions": 2, "candidates": 20},
     ("detectron2", "fcos"): {**BODY, "convolutions": 2, "candidates": 20},
+    ("detectron2", "gfl"): {**BODY, **ANCHORS, "convolutions": 2, "candidates": 20},
 }
 SHARED_TRUNK = [which for which in SIZES if which[0] != "detectron2"]
 """Those whose backbone and neck are `detectors.resnet_fpn`."""
@@ -74,6 +75,7 @@ CHANNELS: dict[tuple[str, str], tuple[dict[str, int], dict[str, int]]] = {
     ),
     ("detectron2", "retinanet"): ({"8": 16, "16": 32, "32": 64}, dict.fromkeys(("8", "16", "32", "64", "128"), 8)),
     ("detectron2", "fcos"): ({"8": 16, "16": 32, "32": 64}, dict.fromkeys(("8", "16", "32", "64", "128"), 8)),
+    ("detectron2", "gfl"): ({"8": 16, "16": 32, "32": 64}, dict.fromkeys(("8", "16", "32", "64", "128"), 8)),
 }
 
 # method -> its parameters, all terms on

@@ -1,12 +1,13 @@
-"""The Detectron2 engine: Faster R-CNN, RetinaNet and FCOS on ResNet-FPN, or any config of one of them.
+"""The Detectron2 engine: Faster R-CNN, RetinaNet, FCOS and GFL on ResNet-FPN, or any config of the first three.
 
 Models, losses, sampling, assignment and inference are Detectron2's own; this engine sizes them, feeds them and reads
-their tensors. `detector` of `teacher.yaml` and `student.yaml` is one of the classes of `params.py`: `family`
-chooses it, or `config` names a config file of Detectron2. Defaults are Detectron2's published ones (configs/common/
-models and Base-*.yaml), except for the normalisation of images, which suits torchvision's ImageNet weights:
+their tensors. GFL, which Detectron2 has not, is its RetinaNet with losses, assignment and boxes of GFL. `detector` of
+`teacher.yaml` and `student.yaml` is one of the classes of `params.py`: `family` chooses it, or `config` names a config
+file of Detectron2. Defaults are Detectron2's published ones (configs/common/models and Base-*.yaml), except for the
+normalisation of images, which suits torchvision's ImageNet weights:
 
     detector:
-      family: faster_rcnn         # or retinanet, fcos
+      family: faster_rcnn         # or retinanet, fcos, gfl
       depth: 50                   # 18, 34, 50, 101
       weights: imagenet           # torchvision's for that depth; left out: random, with norm BN and freeze 0
       input: {short_edges: [640, 672, 704, 736, 768, 800], test_short_edge: 800, max_size: 1333, flip: true}
@@ -27,11 +28,13 @@ from detdistill.core.params import parse
 from detdistill.detectors.base import Detector
 from detdistill.engines.detectron2.dense import DenseDetector, FCOSDetector
 from detdistill.engines.detectron2.faster_rcnn import FasterRCNNDetector
-from detdistill.engines.detectron2.models import configured, faster_rcnn, fcos, retinanet
+from detdistill.engines.detectron2.gfl import GFL, GFLDetector
+from detdistill.engines.detectron2.models import configured, faster_rcnn, fcos, gfl, retinanet
 from detdistill.engines.detectron2.params import (
     ConfigParams,
     FasterRCNNParams,
     FCOSParams,
+    GFLParams,
     Preparation,
     RetinaNetParams,
 )
@@ -47,6 +50,7 @@ def build(params: dict[str, Any], num_classes: int, where: str) -> Detector:
         "faster_rcnn": (FasterRCNNParams, faster_rcnn),
         "retinanet": (RetinaNetParams, retinanet),
         "fcos": (FCOSParams, fcos),
+        "gfl": (GFLParams, gfl),
     }
     schema: type[Preparation]
     family = params.get("family")
@@ -78,6 +82,8 @@ def _wrapped(model: Any, preparation: Preparation, num_classes: int, where: str)
         ):
             raise UserError(f"{where}: detector.config: USE_SIGMOID_CE and RPN.BOUNDARY_THRESH have no taps here")
         return FasterRCNNDetector(model, preparation, num_classes)
+    if type(model) is GFL:
+        return GFLDetector(model, preparation, num_classes)
     if type(model) is RetinaNet:
         return DenseDetector(model, preparation, num_classes)
     if type(model) is FCOS and model.box2box_transform.normalize_by_size:

@@ -49,8 +49,13 @@ class DenseDetector(Detectron2Detector):
         head = self.model.head
         classify, regress = head.cls_subnet[_split(head.cls_subnet) :], head.bbox_subnet[_split(head.bbox_subnet) :]
         logits = {s: per_anchor(head.cls_score(classify(x)), self.num_classes) for s, x in cls_features.items()}
-        deltas = {s: self._deltas(per_anchor(head.bbox_pred(regress(x)), 4)) for s, x in box_features.items()}
-        return Taps(head_logits=logits, head_deltas=deltas)
+        taps = Taps(head_logits=logits)
+        self._put_boxes(taps, {s: head.bbox_pred(regress(x)) for s, x in box_features.items()})
+        return taps
+
+    def _put_boxes(self, taps: Taps, predicted: dict[str, Tensor]) -> None:
+        """Put into the taps what the box tower predicts, stride -> (N, C, H, W)."""
+        taps.head_deltas = {s: self._deltas(per_anchor(x, 4)) for s, x in predicted.items()}
 
     def _deltas(self, predicted: Tensor) -> Tensor:
         """Detectron2's box predictions (..., 4) as the schema's deltas."""
@@ -77,9 +82,9 @@ class DenseDetector(Detectron2Detector):
 
     def _read(self, taps: Taps, calls: dict[str, list[Call]]) -> None:
         for call in calls["head"]:
-            logits, deltas = call.output[:2]
+            logits, boxes = call.output[:2]
             taps.head_logits = self._levels([per_anchor(each, self.num_classes) for each in logits])
-            taps.head_deltas = self._levels([self._deltas(per_anchor(each, 4)) for each in deltas])
+            self._put_boxes(taps, self._levels(boxes))
         for tap in ("head_cls_features", "head_box_features"):
             if calls[self.sources[tap]]:
                 setattr(taps, tap, self._levels([call.output for call in calls[self.sources[tap]]]))

@@ -25,11 +25,13 @@ from detectron2.modeling.roi_heads import FastRCNNConvFCHead, FastRCNNOutputLaye
 from torch import nn
 
 from detdistill.core.errors import UserError
+from detdistill.engines.detectron2.gfl import GFL
 from detdistill.engines.detectron2.params import (
     ConfigParams,
     DenseParams,
     FasterRCNNParams,
     FCOSParams,
+    GFLParams,
     ResNetParams,
     RetinaNetParams,
 )
@@ -67,6 +69,20 @@ def resnet(sizes: ResNetParams, first: int) -> ResNet:
     return ResNet(stem, stages, out_features=names, freeze_at=sizes.freeze)
 
 
+def pyramid(sizes: DenseParams, coarse: str) -> FPN:
+    """Five levels for a dense head: of stride 8 and above, the last two from `coarse` (p5, or res5 of the body), or
+    those of Faster R-CNN."""
+    body = resnet(sizes, 2 if sizes.finest == 4 else 3)
+    channels = sizes.neck_channels
+    if sizes.finest == 4:
+        top: nn.Module = LastLevelMaxPool()
+    else:
+        top = LastLevelP6P7(
+            channels if coarse == "p5" else body.output_shape()[coarse].channels, channels, in_feature=coarse
+        )
+    return FPN(body, list(body.output_shape()), channels, top_block=top)
+
+
 def faster_rcnn(sizes: FasterRCNNParams, num_classes: int, where: str) -> GeneralizedRCNN:
     """Faster R-CNN with a pyramid: Lin et al., arXiv 1612.03144, and configs/common/models/mask_rcnn_fpn.py."""
     body, width = resnet(sizes, 2), sizes.neck_channels
@@ -95,7 +111,13 @@ def faster_rcnn(sizes: FasterRCNNParams, num_classes: int, where: str) -> Genera
         positive_fraction=sizes.roi_positives,
         proposal_matcher=Matcher([0.5], [0, 1], allow_low_quality_matches=False),
         box_in_features=pooled,
-        box_pooler=ROIPooler(roi_size, [1 / strides[name] for name in pooled], sizes.roi_samples, "ROIAlignV2"),
+        box_pooler=ROIPooler(
+            roi_size,
+            [1 / strides[name] for name in pooled],
+            sizes.roi_samples,
+            "ROIAlignV2",
+            canonical_box_size=sizes.roi_canonical,
+        ),
         box_head=FastRCNNConvFCHead(
             ShapeSpec(channels=width, height=roi_size, width=roi_size), conv_dims=[], fc_dims=[sizes.hidden] * 2
         ),
@@ -115,36 +137,21 @@ def faster_rcnn(sizes: FasterRCNNParams, num_classes: int, where: str) -> Genera
 
 def retinanet(sizes: RetinaNetParams, num_classes: int, where: str) -> RetinaNet:
     """RetinaNet: Lin et al., arXiv 1708.02002, and configs/common/models/retinanet.py."""
-    body = resnet(sizes, 3)
-    top = LastLevelP6P7(body.output_shape()["res5"].channels, sizes.neck_channels)
-    pyramid = FPN(body, list(body.output_shape()), sizes.neck_channels, top_block=top)
-    shapes = pyramid.output_shape()
-    generator = DefaultAnchorGenerator(
-        sizes=sizes.anchors,
-        aspect_ratios=sizes.aspect_ratios,
-        strides=[shape.stride for shape in shapes.values()],
-        offset=0.0,
-    )
-    return RetinaNet(
-        backbone=pyramid,
-        head=RetinaNetHead(num_anchors=_same_number(generator, where), **_head(sizes, shapes, num_classes)),
-        head_in_features=list(shapes),
-        anchor_generator=generator,
-        box2box_transform=Box2BoxTransform(UNIT),
-        anchor_matcher=Matcher([0.4, 0.5], [0, -1, 1], allow_low_quality_matches=True),
-        num_classes=num_classes,
-        **_inference(sizes),
-    )
+    return RetinaNet(**_retinanet(sizes, pyramid(sizes, "res5"), num_classes, where))
+
+
+def gfl(sizes: GFLParams, num_classes: int, where: str) -> GFL:
+    """GFL: Li et al., arXiv 2006.04388, and configs/gfl of open-mmlab/mmdetection."""
+    settings = _retinanet(sizes, pyramid(sizes, "p5"), num_classes, where)
+    return GFL(bins=sizes.bins, nearest=sizes.nearest, **settings)
 
 
 def fcos(sizes: FCOSParams, num_classes: int, where: str) -> FCOS:
     """FCOS: Tian et al., arXiv 2006.09214, and configs/common/models/fcos.py."""
-    body = resnet(sizes, 3)
-    top = LastLevelP6P7(sizes.neck_channels, sizes.neck_channels, in_feature="p5")
-    pyramid = FPN(body, list(body.output_shape()), sizes.neck_channels, top_block=top)
-    shapes = pyramid.output_shape()
+    body = pyramid(sizes, "p5")
+    shapes = body.output_shape()
     return FCOS(
-        backbone=pyramid,
+        backbone=body,
         head=FCOSHead(**_head(sizes, shapes, num_classes)),
         head_in_features=list(shapes),
         num_classes=num_classes,
@@ -189,7 +196,29 @@ def group_norm(channels: int) -> nn.Module:
     return nn.GroupNorm(max(1, groups // 2) if groups == channels else groups, channels)
 
 
-def _head(sizes: RetinaNetParams | FCOSParams, shapes: dict[str, ShapeSpec], num_classes: int) -> dict[str, Any]:
+def _retinanet(sizes: RetinaNetParams | GFLParams, body: FPN, num_classes: int, where: str) -> dict[str, Any]:
+    shapes = body.output_shape()
+    generator = DefaultAnchorGenerator(
+        sizes=sizes.anchors,
+        aspect_ratios=sizes.aspect_ratios,
+        strides=[shape.stride for shape in shapes.values()],
+        offset=0.0,
+    )
+    return {
+        "backbone": body,
+        "head": RetinaNetHead(num_anchors=_same_number(generator, where), **_head(sizes, shapes, num_classes)),
+        "head_in_features": list(shapes),
+        "anchor_generator": generator,
+        "box2box_transform": Box2BoxTransform(UNIT),
+        "anchor_matcher": Matcher([0.4, 0.5], [0, -1, 1], allow_low_quality_matches=True),
+        "num_classes": num_classes,
+        **_inference(sizes),
+    }
+
+
+def _head(
+    sizes: RetinaNetParams | GFLParams | FCOSParams, shapes: dict[str, ShapeSpec], num_classes: int
+) -> dict[str, Any]:
     return {
         "input_shape": list(shapes.values()),
         "num_classes": num_classes,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from detdistill.core.params import Slice
+from detdistill.detectors.gfl import NMS_IOU
 from detdistill.detectors.resnet_fpn import Colour, Positive, Spread
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -118,13 +119,19 @@ class FasterRCNNParams(ResNetParams):
     roi_batch: Positive = 512
     roi_positives: Annotated[float, Field(gt=0, lt=1)] = 0.25
     roi_size: Positive = 7
+    roi_canonical: Positive = 224
+    """Side in pixels of the box that belongs to stride 16; half of it belongs to stride 8, and so on (Lin et al.,
+    arXiv 1612.03144, equation 1)."""
     roi_samples: Annotated[int, Field(ge=0, le=256)] = 0
     """Samples along each side of a RoIAlign bin; 0: as many as the bin has pixels."""
     hidden: Positive = 1024
 
 
 class DenseParams(ResNetParams):
-    """What RetinaNet and FCOS share, on levels of stride 8 to 128."""
+    """What RetinaNet, FCOS and GFL share."""
+
+    finest: Literal[4, 8] = 8
+    """Stride of the finest of five levels: 8 as published, or 4 on the pyramid of Faster R-CNN, for small objects."""
 
     convolutions: Annotated[int, Field(ge=2, le=100)] = 4
     """Of each tower of the head."""
@@ -140,6 +147,23 @@ class RetinaNetParams(DenseParams):
     aspect_ratios: Ratios = [0.5, 1.0, 2.0]
     group_norm: bool = False
     """Group normalisation in the towers."""
+
+
+class GFLParams(DenseParams):
+    """GFL. Defaults: those of the release, whose anchors are of 8 strides."""
+
+    family: Literal["gfl"]
+    nms_threshold: Share = NMS_IOU
+    anchors: Annotated[
+        list[Annotated[list[float], Field(min_length=1, max_length=1)]], Field(min_length=5, max_length=5)
+    ] = [[2 * size] for size in ANCHOR_SIZES]
+    """One anchor size in pixels a level. It decides what ATSS assigns, not how large a box can be."""
+    aspect_ratios: Annotated[list[float], Field(min_length=1, max_length=1)] = [1.0]
+    bins: Annotated[int, Field(gt=0, le=256)] = 16
+    """The largest distance of an edge from its location, in strides (`reg_max` of the release)."""
+    nearest: Positive = 9
+    """Anchors a level that ATSS considers for an object (arXiv 1912.02424)."""
+    group_norm: bool = True
 
 
 class FCOSParams(DenseParams):
