@@ -17,6 +17,7 @@ from torchvision.models import resnet18, resnet50
 
 from detdistill.core import paths
 from detdistill.core.errors import UserError
+from detdistill.detectors import published
 from detdistill.detectors.base import Detector
 
 pytest.importorskip("detectron2", reason="the engine detectron2 is not installed")
@@ -86,7 +87,7 @@ class TestWeights:
             assert Server.asked == ["resnet18.pth"] * 3
             assert paths.RAW.joinpath("resnet18.pth").is_file()
             absent = content | {"file": "none.pth", "url": f"{address}/none.pth", "mib": 1}
-            monkeypatch.setattr(weights, "RETRIES", 1)
+            monkeypatch.setattr(published, "RETRIES", 1)
             with pytest.raises(UserError, match=r"weights\.url: .*/none\.pth: not downloaded in 2 attempts: .*404"):
                 self.detector(absent, width=8).initialize("student.yaml")
             Server.asked.clear()

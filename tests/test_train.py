@@ -18,6 +18,7 @@ from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.core.files import sha256
 from detdistill.core.params import Training
+from detdistill.engines.torchvision.faster_rcnn import FasterRCNNDetector
 from detdistill.train import step as train
 from detdistill.train.optimize import batches, optimizer, scheduler
 
@@ -37,6 +38,7 @@ STUDY = {
     "seeds": [0],
     "pairs": [
         {"pair": "small", "engine": "torchvision", "teacher_from": MANIFEST, "student_from": MANIFEST},
+        {"pair": "varied", "engine": "torchvision", "teacher_from": MANIFEST, "student_from": MANIFEST},
         {
             "pair": "queries",
             "engine": "transformers",
@@ -47,12 +49,14 @@ STUDY = {
     "plain": [
         {"pair": "small", "recipe": "plain"},
         {"pair": "small", "recipe": "plain_2x"},
+        {"pair": "varied", "recipe": "plain"},
         {"pair": "queries", "recipe": "plain"},
     ],
     "distilled": [
         {"pair": "small", "recipe": "pkd"},
         {"pair": "small", "recipe": "chen"},
         {"pair": "small", "recipe": "pkd_2x", "like": "pkd"},
+        {"pair": "varied", "recipe": "pkd"},
         {"pair": "queries", "recipe": "kd_detr"},
         {"pair": "queries", "recipe": "pkd", "teacher": "small"},
     ],
@@ -64,6 +68,7 @@ DATA = {
     "digit_size": {"low": 10, "high": 20},
 }
 CHEN = {"rpn_classes": 0.5, "rpn_boxes": 0.5, "roi_classes": 1.0, "roi_boxes": 0.5}
+AUGMENT = {"flip": 0.5, "scale": [0.7, 1.4], "brightness": 0.2, "hue": 0.05}
 OUTPUTS = ("model.safetensors", "curve.csv", "learning.json")
 
 
@@ -83,6 +88,10 @@ def tiny(tmp_path, monkeypatch):
     write_slice("small", "student", value={"detector": DETECTOR, "training": TRAINING})
     write_slice("small", "plain", value={})
     write_slice("queries", "plain", value={})
+    write_slice("varied", "teacher", value={"detector": {**DETECTOR, "widths": [8, 16]}, "training": TRAINING})
+    write_slice("varied", "student", value={"detector": DETECTOR, "training": {**TRAINING, "augment": AUGMENT}})
+    write_slice("varied", "plain", value={})
+    write_slice("varied", "pkd", value={"methods": {"pkd": {"weight": 6.0}}})
     write_slice("small", "plain_2x", value={"schedule_factor": 2.0})
     write_slice("small", "pkd", value={"methods": {"pkd": {"weight": 6.0}}})
     write_slice("small", "pkd_2x", value={"schedule_factor": 2.0})
@@ -137,11 +146,14 @@ def test_gradients_are_clipped_unless_the_parameter_is_null(tiny):
     assert models[None] == models[1e9] != models[1e-3]
 
 
-@pytest.mark.parametrize(("pair", "recipe"), [("small", "plain"), ("small", "pkd"), ("queries", "kd_detr")])
+@pytest.mark.parametrize(
+    ("pair", "recipe"), [("small", "plain"), ("small", "pkd"), ("varied", "pkd"), ("queries", "kd_detr")]
+)
 def test_killed_and_resumed_gives_the_same_bytes(tiny, pair, recipe):
     train.train_teacher("tiny", "small")
     if pair == "queries":
         train.train_student("tiny", "small", "plain", 0)
+    if pair != "small":
         train.train_teacher("tiny", pair)
     train.train_student("tiny", pair, recipe, 0)
     straight = digests(recipe, pair)
@@ -163,6 +175,40 @@ def test_killed_and_resumed_gives_the_same_bytes(tiny, pair, recipe):
     assert finished.returncode == 0, finished.stderr
     assert digests(recipe, pair) == straight
     assert list(Path(".scratch").glob("*/*")) == [Path(".scratch/turn/tiny")]
+
+
+def test_varied_images_are_the_same_in_any_number_of_processes_and_not_the_plain_ones(tiny):
+    train.train_student("tiny", "varied", "plain", 0)
+    first = digests("plain", "varied")
+    for changes in ({"workers": 2}, {"cache_images": False}):
+        training = {**TRAINING, "augment": AUGMENT, **changes}
+        write_slice("varied", "student", value={"detector": DETECTOR, "training": training})
+        train.train_student("tiny", "varied", "plain", 0)
+        assert digests("plain", "varied") == first
+    train.train_student("tiny", "small", "plain", 0)
+    assert digests("plain")["model.safetensors"] != first["model.safetensors"]
+
+
+def test_teacher_and_student_see_the_same_varied_images(tiny, monkeypatch):
+    train.train_teacher("tiny", "varied")
+    seen = {"student": [], "teacher": []}
+    step, observe = FasterRCNNDetector.training_step, FasterRCNNDetector.observe
+
+    def student(self, images, *arguments):
+        seen["student"].append(images)
+        return step(self, images, *arguments)
+
+    def teacher(self, images, *arguments):
+        if images[0].any():  # methods look at a blank image to find out sizes
+            seen["teacher"].append(images)
+        return observe(self, images, *arguments)
+
+    monkeypatch.setattr(FasterRCNNDetector, "training_step", student)
+    monkeypatch.setattr(FasterRCNNDetector, "observe", teacher)
+    train.train_student("tiny", "varied", "pkd", 0)
+    assert len(seen["teacher"]) == TRAINING["steps"]
+    for own, others in zip(seen["student"], seen["teacher"], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(own, others, strict=True))
 
 
 def test_the_teacher_of_another_pair_and_engine_teaches(tiny):

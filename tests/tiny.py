@@ -30,45 +30,73 @@ TRANSFORMER = {
 }
 BODY = {"depth": 18, "width": 8, "neck_channels": 8, "norm": "BN", "freeze": 0}
 ANCHORS = {"anchors": [[12.0], [22.0], [32.0], [64.0], [96.0]], "aspect_ratios": [1.0]}
-# engine, family -> sizes; the first engine of a family is the one that tests of methods use
+ROIS = {"rpn_batch": 16, "rpn_pre_nms": 40, "rpn_post_nms": 20, "roi_batch": 8, "roi_size": 3, "hidden": 16}
+# engine, family (or a name for one on another trunk) -> sizes; tests of methods use the first engine of a family
 SIZES: dict[tuple[str, str], dict[str, Any]] = {
     ("torchvision", "faster_rcnn"): {
         **TRUNK,
         "anchors": [[12.0], [22.0]],
-        "rpn_batch": 16,
-        "rpn_pre_nms": 40,
-        "rpn_post_nms": 20,
-        "roi_batch": 8,
-        "roi_size": 3,
-        "hidden": 16,
+        **ROIS,
     },
     ("torchvision", "retinanet"): {**TRUNK, "anchors": [[12.0], [22.0]], "candidates": 20},
     ("torchvision", "gfl"): {**TRUNK, "anchors": [[12.0], [22.0]], "candidates": 20},
+    ("torchvision", "faster_rcnn on resnet18"): {
+        "family": "faster_rcnn",
+        "backbone": "resnet18",
+        "neck_channels": 8,
+        **ANCHORS,
+        **ROIS,
+    },
+    ("torchvision", "retinanet on mobilenet_v3_large"): {
+        "family": "retinanet",
+        "backbone": "mobilenet_v3_large",
+        "neck_channels": 8,
+        **ANCHORS,
+        "candidates": 20,
+    },
+    ("torchvision", "gfl on convnext_tiny"): {
+        "family": "gfl",
+        "backbone": "convnext_tiny",
+        "neck_channels": 8,
+        **ANCHORS,
+        "norm_groups": None,
+        "candidates": 20,
+    },
     ("transformers", "rt_detr"): {**TRUNK, **TRANSFORMER, "denoising": 4},
     ("transformers", "deformable_detr"): {**TRUNK, **TRANSFORMER},
     ("detectron2", "faster_rcnn"): {
         **BODY,
         **ANCHORS,
-        "rpn_batch": 16,
-        "rpn_pre_nms": 40,
+        **ROIS,
         "rpn_pre_nms_test": 40,
-        "rpn_post_nms": 20,
         "rpn_post_nms_test": 20,
-        "roi_batch": 8,
-        "roi_size": 3,
-        "hidden": 16,
     },
     ("detectron2", "retinanet"): {**BODY, **ANCHORS, "convolutions": 2, "candidates": 20},
     ("detectron2", "fcos"): {**BODY, "convolutions": 2, "candidates": 20},
     ("detectron2", "gfl"): {**BODY, **ANCHORS, "convolutions": 2, "candidates": 20},
 }
-SHARED_TRUNK = [which for which in SIZES if which[0] != "detectron2"]
+SHARED_TRUNK = [which for which, sizes in SIZES.items() if "widths" in sizes]
 """Those whose backbone and neck are `detectors.resnet_fpn`."""
 TEACHER = {"widths": [16, 32], "neck_channels": 12}
-WIDER = {"detectron2": {"width": 16, "neck_channels": 12}}
-"""engine -> the sizes of a teacher, where they have other names"""
+WIDER = {
+    "detectron2": {"width": 16, "neck_channels": 12},
+    "backbone": {"neck_channels": 12},
+}
+"""engine, or what stands for a trunk -> the sizes of a teacher, where they have other names"""
 # engine, family -> channels of the backbone's and the neck's levels, where they are not those of TRUNK
 CHANNELS: dict[tuple[str, str], tuple[dict[str, int], dict[str, int]]] = {
+    ("torchvision", "faster_rcnn on resnet18"): (
+        {"4": 64, "8": 128, "16": 256, "32": 512},
+        dict.fromkeys(("4", "8", "16", "32", "64"), 8),
+    ),
+    ("torchvision", "retinanet on mobilenet_v3_large"): (
+        {"8": 40, "16": 112, "32": 960},
+        dict.fromkeys(("8", "16", "32", "64", "128"), 8),
+    ),
+    ("torchvision", "gfl on convnext_tiny"): (
+        {"8": 192, "16": 384, "32": 768},
+        dict.fromkeys(("8", "16", "32", "64", "128"), 8),
+    ),
     ("detectron2", "faster_rcnn"): (
         {"4": 8, "8": 16, "16": 32, "32": 64},
         dict.fromkeys(("4", "8", "16", "32", "64"), 8),
@@ -136,7 +164,8 @@ def detector(family: str, seed: int = 0, num_classes: int = K, engine: str | Non
 
 def teacher(family: str, **changes: Any) -> Detector:
     """A wider one, in eval mode."""
-    wider = WIDER.get(changes.get("engine") or engine_of(family), TEACHER)
+    engine = changes.get("engine") or engine_of(family)
+    wider = WIDER.get("backbone" if "backbone" in SIZES[engine, family] else engine, TEACHER)
     return detector(family, seed=1, **{**wider, **changes}).eval()
 
 

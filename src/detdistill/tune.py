@@ -139,7 +139,8 @@ def _fit(run: Run, assembled: Assembled, manifest: Manifest, validate_on: int) -
 def _gradient_norms(run: Run, assembled: Assembled, manifest: Manifest, first: int) -> dict[str, float]:
     """Method -> mean norm of its gradient on the student over a few batches; the native one under the name ""."""
     training, module = run.side.training, assembled.distillation
-    samples = Samples(manifest.split("train", training.cache_images), assembled.detector, run.seed)
+    split = manifest.split("train", training.cache_images)
+    samples = Samples(split, assembled.detector, run.seed, training.augment)
     accelerator = Accelerator()
     module.to(accelerator.device).train()
     parameters = [parameter for parameter in assembled.detector.parameters() if parameter.requires_grad]

@@ -105,6 +105,31 @@ class Study(Slice):
         )
 
 
+Change = Annotated[float, Field(ge=0, le=1)]
+"""The largest change of a colour's property, as a share of it: 0.2 is a factor of 0.8 to 1.2."""
+
+
+class Augmentation(Slice):
+    """How each training image is varied, anew at each step; what is left out stays as it is."""
+
+    flip: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The probability of a mirror, left to right. Not for what a mirror makes another thing, as it does digits."""
+    scale: Annotated[list[Annotated[float, Field(ge=0.1, le=10)]], Field(min_length=2, max_length=2)] = [1.0, 1.0]
+    """The least and the largest factor of an image's width and height. The image keeps its number of pixels: a larger
+    one is cropped at a random place, a smaller one lies at a random place on grey."""
+    brightness: Change = 0.0
+    contrast: Change = 0.0
+    saturation: Change = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """The largest turn of the colour circle."""
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale: the least factor comes first, found {self.scale}")
+        return self
+
+
 class Training(Slice):
     """How a run is trained. Rates are per step, `warmup` is a share of all steps.
 
@@ -129,6 +154,8 @@ class Training(Slice):
     ask_teacher: Literal["each_step", "once"] = "each_step"
     """Of a student: whether the teacher looks at a batch at each step, or once at every image, its answers kept on the
     disk; once needs images of one size and no augmentation. The last bits of a result may depend on it."""
+    augment: Augmentation | None = None
+    """How training images are varied; a student and its teacher see the same ones. null: as they are."""
     threads: Annotated[int, Field(gt=0, le=1024)] = 1
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     cache_images: bool = True
@@ -145,6 +172,8 @@ class Training(Slice):
             raise ValueError(f"accumulate {self.accumulate} does not divide batch {self.batch}")
         if self.milestones != sorted(set(self.milestones)):
             raise ValueError("milestones must rise")
+        if self.augment is not None and self.ask_teacher == "once":
+            raise ValueError("ask_teacher: 'once' needs images that `augment` does not vary; 'each_step' takes them")
         return self
 
 
@@ -197,8 +226,11 @@ def parse(schema: type[SliceT], values: Any, where: str) -> SliceT:
         raise UserError(f"{where}: unknown key {field!r}{near(field.rsplit('.')[-1], _keys_at(schema, fault['loc']))}")
     if fault["type"] == "missing":
         raise UserError(f"{where}: {field!r} is missing")
+    if fault["type"] == "value_error" and isinstance(fault["input"], dict):  # of several fields, which it names itself
+        raise UserError(f"{where}: {f'{field}: ' if field else ''}{fault['ctx']['error']}")
     hint = " (YAML reads 5e-4 as text; write 5.0e-4)" if _looks_like_a_number(fault["input"]) else ""
-    raise UserError(f"{where}: {field}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {fault['input']!r}{hint}")
+    message = fault["msg"].removeprefix("Value error, ")
+    raise UserError(f"{where}: {field}: {message[0].lower()}{message[1:]}, found {fault['input']!r}{hint}")
 
 
 def _looks_like_a_number(value: Any) -> bool:
@@ -212,7 +244,7 @@ def _keys_at(schema: type[BaseModel], location: tuple[str | int, ...]) -> list[s
         if isinstance(part, int):
             continue
         annotation = model.model_fields[part].annotation
-        inner = [arg for arg in getattr(annotation, "__args__", ()) if isinstance(arg, type)]
+        inner = [arg for arg in getattr(annotation, "__args__", ()) if isinstance(arg, type) and arg is not type(None)]
         model = inner[-1] if inner else annotation
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             return []

@@ -56,7 +56,7 @@ def fit(
     wrapped, optimise = accelerator.prepare(module, optimise)
     order = batches(len(train), training.batch, run.steps, run.seed, start)
     loader = DataLoader(
-        Samples(train, detector, run.seed),
+        Samples(train, detector, run.seed, training.augment),
         batch_sampler=([(step, index) for index in batch] for step, batch in enumerate(order, start + 1)),
         num_workers=training.workers,
         collate_fn=collate,

@@ -1,4 +1,4 @@
-"""The training images: varied by the engine's own recipe, in lists, on the device of the process that takes them."""
+"""The training images: varied by the parameters and the engine, in lists, on the device that takes them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from detdistill.core.params import Augmentation
 from detdistill.dataset.manifest import Split
 from detdistill.detectors.base import Detector
 from detdistill.evaluate.predict import as_float
+from detdistill.train.augment import augmented
 
 
 class Samples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
-    """The training images as the engine's own recipe varies them: one draw for each step and image, resumed or not."""
+    """The training images as `recipe` and then the engine vary them: a draw for each step and image, resumed or not."""
 
-    def __init__(self, split: Split, detector: Detector, seed: int):
-        self._split, self._detector, self._seed = split, detector, seed
+    def __init__(self, split: Split, detector: Detector, seed: int, recipe: Augmentation | None = None):
+        self._split, self._detector, self._seed, self._recipe = split, detector, seed, recipe
 
     def __len__(self) -> int:
         return len(self._split)
@@ -24,7 +26,10 @@ class Samples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
     def __getitem__(self, drawn: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
         step, index = drawn
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + step) * 1_000_003 + index)
-        image, target = self._detector.augment(*self._split[index], generator)
+        image, target = self._split[index]
+        if self._recipe is not None:
+            image, target = augmented(self._recipe, image, target, generator)
+        image, target = self._detector.augment(image, target, generator)
         return image, target | {"index": torch.tensor(index)}
 
 

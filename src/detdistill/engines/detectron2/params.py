@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from detdistill.core.params import Slice
 from detdistill.detectors.gfl import NMS_IOU
+from detdistill.detectors.published import WeightsFile, mapping_as
 from detdistill.detectors.resnet_fpn import Colour, Positive, Spread
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -32,37 +33,18 @@ class Input(Slice):
     """Mirror left and right in training, every other image on average."""
 
 
-class Weights(Slice):
-    """A checkpoint that backbone, or the whole detector, begins with; published ones for backbone or detector."""
+class Weights(WeightsFile):
+    """A file of weights, which may also be one of Detectron2's zoo."""
 
-    file: str
-    """Looked for in the folder of DETDISTILL_RAW, then in raw."""
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
-    """The digest or its beginning, as in the names of torchvision's files."""
-    url: str | None = None
-    """Where to download it from, into raw, when it is in neither folder."""
-    mib: Annotated[int, Field(gt=0)] | None = None
-    """What the download needs of the disk: the size of the file, rounded up."""
     allow_pickle: bool = False
     """Whether a file that can run code when it is read may be read: Detectron2's zoo consists of such files."""
-
-    @model_validator(mode="after")
-    def _size_is_known(self) -> Self:
-        if self.url is not None and self.mib is None:
-            raise ValueError("`url` needs `mib`, the size of the file")
-        return self
-
-
-def _of_a_file(value: Any) -> Any:
-    """A mapping is judged as a file, so that its faults are told instead of that it is no name."""
-    return Weights.model_validate(value) if isinstance(value, dict) else value
 
 
 class Preparation(Slice):
     """What all have: how images are prepared, and what training begins with."""
 
     input: Input | None = None
-    weights: Annotated[Literal["imagenet"] | Weights | None, BeforeValidator(_of_a_file)] = None
+    weights: Annotated[Literal["imagenet"] | Weights | None, mapping_as(Weights)] = None
     """`imagenet`: torchvision's classifier of this depth (its first published weights)."""
 
 

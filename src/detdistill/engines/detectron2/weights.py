@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
-import shutil
-from math import ceil
 from pathlib import Path
 from typing import Any
 
-import pooch
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from requests.exceptions import RequestException
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
-from detdistill.core import paths
 from detdistill.core.errors import UserError
-from detdistill.core.files import explained, sha256
+from detdistill.detectors.published import find, of_torchvision
 from detdistill.engines.detectron2.params import Preparation, ResNetParams, Weights
 
-RETRIES = 3
-SECONDS = 60
-"""How long a server may say nothing."""
 BODY = "backbone.bottom_up."
 NAMES = {
     r"^conv1\.": "stem.conv1.",
@@ -47,7 +38,7 @@ def load(model: nn.Module, preparation: Preparation, where: str) -> None:
         UserError: a file that is missing, altered or of another backbone, or that would run code without leave.
     """
     weights = _named(preparation, where)
-    path = _find(weights, f"{where}: detector.weights")
+    path = find(weights, f"{where}: detector.weights")
     if weights.allow_pickle:
         _Zoo(model).load(str(path))
         return
@@ -101,42 +92,5 @@ def _named(preparation: Preparation, where: str) -> Weights:
         return preparation.weights
     if not isinstance(preparation, ResNetParams):
         raise UserError(f"{where}: detector.weights: 'imagenet' needs a depth; a config needs file and sha256")
-    published = get_model_weights(f"resnet{preparation.depth}").IMAGENET1K_V1
-    name = published.url.rsplit("/", 1)[1]
-    mib = ceil(published.meta["_file_size"])
-    return Weights(file=name, sha256=Path(name).stem.rsplit("-", 1)[1], url=published.url, mib=mib)
-
-
-def _find(weights: Weights, where: str) -> Path:
-    """The verified file: from the folder of DETDISTILL_RAW, from `raw`, or downloaded into it."""
-    given = os.environ.get("DETDISTILL_RAW")
-    folders = [Path(given), paths.RAW] if given else [paths.RAW]
-    path = next((folder / weights.file for folder in folders if (folder / weights.file).is_file()), None)
-    if path is None:
-        if weights.url is None:
-            raise UserError(f"{where}.file: {weights.file}: not found in {' or '.join(map(str, folders))}")
-        path = paths.RAW / weights.file
-        _download(weights, path, where)
-    found = sha256(path)
-    if not found.startswith(weights.sha256):
-        raise UserError(f"{path}: SHA-256 {found[: len(weights.sha256)]}, expected {weights.sha256}; remove the file")
-    return path
-
-
-def _download(weights: Weights, file: Path, where: str) -> None:
-    """The whole file or none. Its digest, of which only the beginning may be known, is for the caller to compare."""
-    with explained(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(file.parent).free // 2**20
-        if weights.mib is not None and free < weights.mib:
-            raise UserError(f"{file.parent}: {file.name} needs {weights.mib} MiB, {free} MiB are free")
-        store = pooch.create(
-            file.parent, "", registry={file.name: None}, urls={file.name: weights.url}, retry_if_failed=RETRIES
-        )
-        try:
-            store.fetch(file.name, downloader=pooch.HTTPDownloader(timeout=SECONDS))
-        except RequestException as error:
-            raise UserError(
-                f"{where}.url: {weights.url}: not downloaded in {1 + RETRIES} attempts: {error}; without a network, "
-                "put the file into the folder that DETDISTILL_RAW names"
-            ) from None
+    published = of_torchvision(get_model_weights(f"resnet{preparation.depth}").IMAGENET1K_V1)
+    return Weights(**published.model_dump())

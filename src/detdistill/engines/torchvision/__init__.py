@@ -1,4 +1,12 @@
-"""The torchvision engine: Faster R-CNN, RetinaNet and GFL on a small ResNet-FPN that trains from nothing.
+"""The torchvision engine: Faster R-CNN, RetinaNet and GFL.
+
+They stand on a small ResNet-FPN that trains from nothing, of given `widths`, or on a `backbone` of torchvision, with
+published weights or without:
+
+    detector:
+      family: faster_rcnn         # or retinanet, gfl
+      backbone: resnet50          # resnet18, 34, 50, 101, mobilenet_v3_large, convnext_tiny
+      weights: imagenet           # or coco, or {file: mine.safetensors, sha256: 0123abcd}; left out: random
 
 The models, their losses, sampling and assignment are torchvision's own; this folder sizes them and reads their tensors.
 GFL, which torchvision has not, is its RetinaNet with losses, assignment and box head of GFL's own.
@@ -9,29 +17,28 @@ from __future__ import annotations
 from typing import Any
 
 from detdistill.core.errors import UserError, near
-from detdistill.core.params import parse
+from detdistill.core.params import Slice, parse
 from detdistill.detectors.base import Detector
-from detdistill.engines.torchvision.detector import TorchvisionParams
-from detdistill.engines.torchvision.faster_rcnn import FasterRCNNDetector, FasterRCNNParams
-from detdistill.engines.torchvision.gfl import GFLDetector, GFLParams
-from detdistill.engines.torchvision.retinanet import RetinaNetDetector, RetinaNetParams
+from detdistill.engines.torchvision.faster_rcnn import FasterRCNNDetector, FasterRCNNOnBackboneParams, FasterRCNNParams
+from detdistill.engines.torchvision.gfl import GFLDetector, GFLOnBackboneParams, GFLParams
+from detdistill.engines.torchvision.retinanet import RetinaNetDetector, RetinaNetOnBackboneParams, RetinaNetParams
 
 
 def build(params: dict[str, Any], num_classes: int, where: str) -> Detector:
     """The untrained detector of `params["family"]`. Raises UserError for an unknown family or key."""
-    families: dict[str, tuple[type[TorchvisionParams], Any]] = {
-        "faster_rcnn": (FasterRCNNParams, FasterRCNNDetector),
-        "retinanet": (RetinaNetParams, RetinaNetDetector),
-        "gfl": (GFLParams, GFLDetector),
+    families: dict[str, tuple[type[Slice], type[Slice], Any]] = {
+        "faster_rcnn": (FasterRCNNParams, FasterRCNNOnBackboneParams, FasterRCNNDetector),
+        "retinanet": (RetinaNetParams, RetinaNetOnBackboneParams, RetinaNetDetector),
+        "gfl": (GFLParams, GFLOnBackboneParams, GFLDetector),
     }
     family = params.get("family")
     if not isinstance(family, str) or family not in families:
         raise UserError(f"{where}: detector.family: torchvision has no family {family!r}{near(str(family), families)}")
-    schema, detector = families[family]
-    sizes: Any = parse(schema, params, f"{where}: detector")
-    if len(sizes.anchors) != len(sizes.widths):
+    small, on_backbone, detector = families[family]
+    sizes: Any = parse(on_backbone if "backbone" in params else small, params, f"{where}: detector")
+    if len(sizes.anchors) != len(sizes.strides):
         raise UserError(
             f"{where}: detector.anchors: one list of sizes a level is needed, found {len(sizes.anchors)} for "
-            f"{len(sizes.widths)} widths"
+            f"{len(sizes.strides)} levels"
         )
     return detector(sizes, num_classes)

@@ -12,15 +12,38 @@ from torchvision.models.detection import FasterRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
+from detdistill.core.params import Slice
 from detdistill.detectors.base import Detections, Detector, Taps, Target
 from detdistill.detectors.recorder import Call, Recorder
-from detdistill.detectors.resnet_fpn import KeepSize, Positive, ResNetFPNParams
+from detdistill.detectors.resnet_fpn import KeepSize, Positive, ResNetFPN, ResNetFPNParams
+from detdistill.engines.torchvision.backbone import BackboneParams
+from detdistill.engines.torchvision.weights import load
 
 Length = Annotated[float, Field(gt=0, le=10_000)]
 SHARED_SOURCES = {"backbone": "backbone.fpn", "neck": "backbone.fpn"}
 
 
-class TorchvisionParams(ResNetFPNParams):
+class SmallTrunkParams(ResNetFPNParams):
+    """Backbone and neck of small detectors, which have no published weights."""
+
+    @property
+    def divisor(self) -> int:
+        """What padding makes the sizes of images a multiple of."""
+        return self.strides[-1]
+
+    @property
+    def file(self) -> None:
+        """Of weights: none."""
+
+    def trunk(self) -> ResNetFPN:
+        """The untrained backbone and its pyramid."""
+        return ResNetFPN(self)
+
+
+Trunk = SmallTrunkParams | BackboneParams
+
+
+class TorchvisionParams(Slice):
     """What all families have beside backbone and neck."""
 
     family: str
@@ -39,15 +62,22 @@ class TorchvisionDetector(Detector):
     """What the families share: native forward under a recorder, and its calls read into the taps."""
 
     trunk = "backbone."
+    class_layers: tuple[str, ...]
+    """What the names of the layers begin with whose shapes hang on the classes."""
     label_offset: int
     """What torchvision adds to our 0-based labels: 1 where its label 0 is the background."""
     sources: dict[str, str]
     """tap -> the module it is read from."""
 
-    def __init__(self, model: FasterRCNN | RetinaNet, sizes: TorchvisionParams, num_classes: int):
+    def __init__(self, model: FasterRCNN | RetinaNet, sizes: Trunk, num_classes: int):
         super().__init__(model, num_classes)
-        model.transform = KeepSize(0, 0, sizes.mean, sizes.std, size_divisible=sizes.strides[-1])
+        model.transform = KeepSize(0, 0, sizes.mean, sizes.std, size_divisible=sizes.divisor)
         self.taps = frozenset(self.sources)
+        self._weights = sizes.file
+
+    def initialize(self, where: str) -> None:
+        if self._weights is not None:
+            load(self.model, self._weights, self.class_layers, f"{where}: detector.weights")
 
     def training_step(
         self, images: Sequence[Tensor], targets: Sequence[Target], wanted: frozenset[str] = frozenset()

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Weights
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign
 
 from detdistill.detectors.base import Taps, Target
 from detdistill.detectors.recorder import Call, Recorder
-from detdistill.detectors.resnet_fpn import Positive, ResNetFPN
-from detdistill.engines.torchvision.detector import SHARED_SOURCES, TorchvisionDetector, TorchvisionParams, per_anchor
+from detdistill.detectors.resnet_fpn import Positive
+from detdistill.engines.torchvision.backbone import BackboneParams
+from detdistill.engines.torchvision.detector import (
+    SHARED_SOURCES,
+    Length,
+    SmallTrunkParams,
+    TorchvisionDetector,
+    TorchvisionParams,
+    per_anchor,
+)
 
 
-class FasterRCNNParams(TorchvisionParams):
-    """Faster R-CNN. Numbers of proposals and samples hold for one image."""
+class TwoStageParams(TorchvisionParams):
+    """Sizes of the heads. Numbers of proposals and samples hold for one image."""
 
     family: Literal["faster_rcnn"]
     rpn_batch: Positive = 256
@@ -39,10 +47,27 @@ class FasterRCNNParams(TorchvisionParams):
     hidden: Positive = 1024
 
 
+class FasterRCNNParams(SmallTrunkParams, TwoStageParams):
+    """Faster R-CNN on a small trunk."""
+
+
+class FasterRCNNOnBackboneParams(BackboneParams, TwoStageParams):
+    """Faster R-CNN on a backbone of torchvision. Defaults: torchvision's published ones."""
+
+    dense = False
+    published = FasterRCNN_ResNet50_FPN_Weights.COCO_V1
+
+    anchors: list[Annotated[list[Length], Field(min_length=1)]] = [[32.0], [64.0], [128.0], [256.0], [512.0]]
+    aspect_ratios: Annotated[list[Length], Field(min_length=1)] = [0.5, 1.0, 2.0]
+    rpn_post_nms: Positive = 1000
+    roi_batch: Positive = 512
+
+
 class FasterRCNNDetector(TorchvisionDetector):
     """torchvision's Faster R-CNN. Its background is label 0; ours is the last column."""
 
     background = "softmax"
+    class_layers = ("roi_heads.box_predictor.",)
     label_offset = 1
     sources = SHARED_SOURCES | {
         "anchors": "rpn.anchor_generator",
@@ -59,8 +84,9 @@ class FasterRCNNDetector(TorchvisionDetector):
         "roi_deltas": "roi_heads.box_predictor",
     }
 
-    def __init__(self, sizes: FasterRCNNParams, num_classes: int):
-        backbone = ResNetFPN(sizes)
+    def __init__(self, sizes: FasterRCNNParams | FasterRCNNOnBackboneParams, num_classes: int):
+        backbone: Any = sizes.trunk()
+        stages = len(backbone.fpn.inner_blocks)  # a pooled level above them is for the RPN alone
         model = FasterRCNN(
             backbone,
             rpn_anchor_generator=sizes.anchor_generator(),
@@ -70,7 +96,10 @@ class FasterRCNNDetector(TorchvisionDetector):
             rpn_post_nms_top_n_test=sizes.rpn_post_nms,
             rpn_batch_size_per_image=sizes.rpn_batch,
             box_roi_pool=MultiScaleRoIAlign(
-                list(backbone.body), sizes.roi_size, sizes.roi_samples, canonical_scale=sizes.roi_canonical
+                [str(stride) for stride in sizes.strides[:stages]],
+                sizes.roi_size,
+                sizes.roi_samples,
+                canonical_scale=sizes.roi_canonical,
             ),
             box_head=TwoMLPHead(backbone.out_channels * sizes.roi_size**2, sizes.hidden),
             box_predictor=FastRCNNPredictor(sizes.hidden, num_classes + 1),

@@ -16,11 +16,12 @@ from detdistill.detectors.dense import atss, side_deltas
 from detdistill.detectors.gfl import NMS_IOU, expected, losses
 from detdistill.detectors.recorder import Call
 from detdistill.detectors.resnet_fpn import Positive
-from detdistill.engines.torchvision.detector import Length, per_anchor
+from detdistill.engines.torchvision.backbone import BackboneParams
+from detdistill.engines.torchvision.detector import Length, SmallTrunkParams, per_anchor
 from detdistill.engines.torchvision.retinanet import DenseParams, RetinaNetDetector
 
 
-class GFLParams(DenseParams):
+class GFLSizes(DenseParams):
     """GFL. The release has anchors of 8 strides and 32 `norm_groups`."""
 
     family: Literal["gfl"]
@@ -31,6 +32,21 @@ class GFLParams(DenseParams):
     """The largest distance of an edge from its location, in strides (`reg_max` of the release)."""
     nearest: Positive = 9
     """Anchors a level that ATSS considers for an object (arXiv 1912.02424)."""
+
+
+class GFLParams(SmallTrunkParams, GFLSizes):
+    """GFL on a small trunk."""
+
+
+class GFLOnBackboneParams(BackboneParams, GFLSizes):
+    """GFL on a backbone of torchvision, with the release's anchors and normalisation."""
+
+    dense = True
+
+    anchors: list[Annotated[list[Length], Field(min_length=1, max_length=1)]] = [
+        [8.0 * stride] for stride in (8, 16, 32, 64, 128)
+    ]
+    norm_groups: Positive | None = 32
 
 
 class DistributionHead(RetinaNetRegressionHead):

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
-from torchvision.models.detection import RetinaNet
+from torchvision.models.detection import RetinaNet, RetinaNet_ResNet50_FPN_Weights
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import box_iou
 
 from detdistill.detectors.base import Taps, Target
 from detdistill.detectors.recorder import Call
-from detdistill.detectors.resnet_fpn import Positive, ResNetFPN
-from detdistill.engines.torchvision.detector import SHARED_SOURCES, TorchvisionDetector, TorchvisionParams, per_anchor
+from detdistill.detectors.resnet_fpn import Positive
+from detdistill.engines.torchvision.backbone import BackboneParams
+from detdistill.engines.torchvision.detector import (
+    SHARED_SOURCES,
+    Length,
+    SmallTrunkParams,
+    TorchvisionDetector,
+    TorchvisionParams,
+    per_anchor,
+)
 
 
 class DenseParams(TorchvisionParams):
@@ -27,16 +36,33 @@ class DenseParams(TorchvisionParams):
     """Group normalisation in the towers, as in torchvision's second RetinaNet; without it, they start slowly."""
 
 
-class RetinaNetParams(DenseParams):
+class RetinaNetSizes(DenseParams):
     """RetinaNet."""
 
     family: Literal["retinanet"]
+
+
+class RetinaNetParams(SmallTrunkParams, RetinaNetSizes):
+    """RetinaNet on a small trunk."""
+
+
+class RetinaNetOnBackboneParams(BackboneParams, RetinaNetSizes):
+    """RetinaNet on a backbone of torchvision. Defaults: torchvision's published ones."""
+
+    dense = True
+    published = RetinaNet_ResNet50_FPN_Weights.COCO_V1
+
+    anchors: list[Annotated[list[Length], Field(min_length=1)]] = [
+        [float(int(size * 2 ** (octave / 3))) for octave in range(3)] for size in (32, 64, 128, 256, 512)
+    ]
+    aspect_ratios: Annotated[list[Length], Field(min_length=1)] = [0.5, 1.0, 2.0]
 
 
 class RetinaNetDetector(TorchvisionDetector):
     """torchvision's RetinaNet: K sigmoid logits an anchor, towers of four convolutions."""
 
     background = "sigmoid"
+    class_layers = ("head.classification_head.cls_logits.",)
     label_offset = 0
     sources = SHARED_SOURCES | {
         "anchors": "anchor_generator",
@@ -48,12 +74,12 @@ class RetinaNetDetector(TorchvisionDetector):
         "head_box_features": "head.regression_head.conv.2.{last}",
     }
 
-    def __init__(self, sizes: DenseParams, num_classes: int):
+    def __init__(self, sizes: Any, num_classes: int):
         norm = None if sizes.norm_groups is None else partial(nn.GroupNorm, sizes.norm_groups)
         model = self._build(
             sizes,
             norm,
-            backbone=ResNetFPN(sizes),
+            backbone=sizes.trunk(),
             num_classes=num_classes,
             anchor_generator=sizes.anchor_generator(),
             detections_per_img=sizes.detections,
