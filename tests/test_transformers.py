@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import DeformableDetrForObjectDetection, ResNetConfig, RTDetrForObjectDetection
 
@@ -295,6 +296,20 @@ class TestPretrained:
         (other,) = set(FAMILIES) - {family}
         with pytest.raises(UserError, match=rf"detector.pretrained: .* holds a model of '{family}'.*'{other}'"):
             pretrained(other, folder)
+
+    def test_weights_that_are_not_those_of_the_config_are_refused(self, family: str, folder: Path) -> None:
+        file = folder / "model.safetensors"
+        state = load_file(file)
+        name = next(name for name in sorted(state) if name.endswith("fc1.weight"))
+        told = r"detector.pretrained: .*weights of another architecture than its config.json: "
+        save_file({key: tensor for key, tensor in state.items() if key != name}, file, {"format": "pt"})
+        with pytest.raises(UserError, match=told + r"no model\..*\.fc1\.weight"):
+            pretrained(family, folder)
+        rows, columns = state[name].shape
+        save_file(state | {name: torch.zeros(rows + 1, columns)}, file, {"format": "pt"})
+        shapes = rf"\({rows + 1}, {columns}\) instead of \({rows}, {columns}\) in "
+        with pytest.raises(UserError, match=told + shapes + r"model\..*\.fc1\.weight"):
+            pretrained(family, folder)
 
     def test_pickled_weights_are_refused(self, family: str, folder: Path) -> None:
         (folder / "model.safetensors").unlink()

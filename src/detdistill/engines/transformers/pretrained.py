@@ -10,6 +10,9 @@ from detdistill.core.errors import UserError
 from detdistill.core.params import Slice
 from detdistill.detectors.resnet_fpn import Colour, Positive, Spread
 
+CLASS_LAYERS = ("class_embed", "enc_score_head")
+"""What is in the names of the layers whose shapes hang on the classes."""
+
 
 class PretrainedParams(Slice):
     """A model of a family with its weights and its own backbone; classification heads of other classes start anew."""
@@ -24,7 +27,11 @@ class PretrainedParams(Slice):
 
 
 def load(weights: PretrainedParams, model_class: type[PreTrainedModel], num_classes: int, where: str) -> Any:
-    """The model with its weights, from this machine alone. Raises UserError when they are not there."""
+    """The model with its weights, from this machine alone.
+
+    Raises:
+        UserError: weights that are not there, or that are not of the architecture which their config.json says.
+    """
     try:
         found = PreTrainedConfig.get_config_dict(weights.pretrained, local_files_only=True)[0].get("model_type")
     except (OSError, ValueError) as error:
@@ -32,17 +39,29 @@ def load(weights: PretrainedParams, model_class: type[PreTrainedModel], num_clas
     if found != weights.family:
         raise UserError(f"{where}: {weights.pretrained} holds a model of {found!r}, the params say {weights.family!r}")
     try:
-        return model_class.from_pretrained(
+        model, loaded = model_class.from_pretrained(
             weights.pretrained,
             local_files_only=True,
             use_safetensors=True,
             num_labels=num_classes,
             ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
     except OSError as error:
         raise _absent(weights.pretrained, where) from error
     except ImportError as error:
         raise UserError(f"{where}: {weights.pretrained}: {error}") from error
+    _check_whole(loaded, weights.pretrained, where)
+    return model
+
+
+def _check_whole(loaded: dict[str, Any], name: str, where: str) -> None:
+    """Raise UserError where a tensor was not taken from the file; transformers would draw it anew and go on."""
+    absent = {key: "no" for key in loaded["missing_keys"]}
+    other = {key: f"{tuple(found)} instead of {tuple(own)} in" for key, found, own in loaded["mismatched_keys"]}
+    for key, fault in sorted((absent | other).items()):
+        if not any(layer in key for layer in CLASS_LAYERS):
+            raise UserError(f"{where}: {name}: weights of another architecture than its config.json: {fault} {key}")
 
 
 def _absent(name: str, where: str) -> UserError:
