@@ -292,7 +292,7 @@ def _report(study: Study) -> Stage:
             *(paths.data(name, file) for file in ("val.json", "timing.json")),
             Path("runs", name),
             *(paths.summary(name).with_name(f) for f in ("summary.json", "cost.json", "timing.json")),
-            *_source(*JUDGING, "distill", "report"),
+            *_source(*JUDGING, "distill", "train/history.py", "report"),
         ],
         [paths.params(name, "study")],
         [paths.report(name).with_suffix(kind) for kind in (".pdf", ".html")]

@@ -47,6 +47,7 @@ rule report:
         "data/{study}/timing.json",
         "params/{study}/study.yaml",
         JUDGING,
+        source("train", "history"),
         everything("distill"),
         everything("report"),
     output:

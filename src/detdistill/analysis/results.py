@@ -16,8 +16,6 @@ from detdistill.evaluate import predictions
 
 LEARNING = "learning.json"
 PREDICTIONS = "predictions.safetensors"
-NATIVE, AREA = "native", "area"
-"""Keys of `inside` beside the methods' names."""
 FILES = ("metrics.json", "timing.json", LEARNING, PREDICTIONS)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from detdistill.analysis.choice import best_recipe
 from detdistill.analysis.cost import Cost
 from detdistill.analysis.matching import IOU
-from detdistill.analysis.results import AREA
 from detdistill.analysis.summary import Summary, by_level
 from detdistill.core.params import Study
 from detdistill.dataset.manifest import Manifest
@@ -19,6 +18,7 @@ from detdistill.report.literature import REVIEW, Literature
 from detdistill.report.names import Names
 from detdistill.report.provenance import UNKNOWN, Provenance
 from detdistill.report.tables import Table
+from detdistill.train.history import AREA
 
 
 def document(

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from detdistill.core.timing import Spent
 
+NATIVE, AREA = "native", "area"
+"""Keys of `inside` in `learning.json` beside the methods' names."""
+
 
 @dataclass
 class History:

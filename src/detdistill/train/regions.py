@@ -2,6 +2,10 @@
 
 Objects cover a small part of an image, and methods differ in what they do with the rest: the second of the challenges
 that the review of arXiv 2508.03317 names.
+
+The share of a loss itself cannot be told alike for all: a squared distance of maps is a sum over cells, but a softmax
+or a correlation over a channel (CWD, PKD) mixes all of them, the loss of an RoI, an anchor or a query belongs to a box
+or to none, and the engines give theirs as scalars. What each does to the student is its gradient, and that has cells.
 """
 
 from __future__ import annotations
@@ -13,9 +17,7 @@ from torch import Tensor
 
 from detdistill.detectors.base import Taps, Target
 from detdistill.distill.base import inside
-
-NATIVE = "native"
-AREA = "area"
+from detdistill.train.history import AREA, NATIVE
 
 
 def gradient_inside(losses: Mapping[str, Tensor], taps: Taps, targets: Sequence[Target]) -> dict[str, float | None]:
