@@ -25,6 +25,24 @@ class Step:
 
 def snakemake_steps(root: Path, study: str, *targets: str) -> dict[str, Step]:
     """Command -> step, as Snakemake would run it for these targets; without any, for the report."""
+    return {
+        job.shellcmd.removesuffix(f" > {job.log[0]} 2>&1"): Step(
+            frozenset(map(str, job.input)), frozenset(map(str, job.output))
+        )
+        for job in _jobs(root, study, *targets)
+    }
+
+
+def snakemake_resources(root: Path, study: str) -> dict[tuple[str, ...], dict[str, int]]:
+    """Verb and what it is about, without the seed -> what Snakemake would ask a cluster for."""
+    asked = {}
+    for job in _jobs(root, study):
+        words = job.shellcmd.split(" --study ")[0].split()[1:4]
+        asked[*words] = {name: value for name, value in job.resources.items() if isinstance(value, int)}
+    return asked
+
+
+def _jobs(root: Path, study: str, *targets: str) -> list:
     with contextlib.chdir(root), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         workflow = api.workflow(
             resource_settings=ResourceSettings(cores=1),
@@ -32,13 +50,7 @@ def snakemake_steps(root: Path, study: str, *targets: str) -> dict[str, Step]:
             snakefile=Path("Snakefile"),
         )
         workflow.dag(DAGSettings(targets=set(targets), forceall=True)).execute_workflow(executor="dryrun")
-        jobs = [job for job in workflow._workflow.dag.jobs if job.shellcmd]
-        return {
-            job.shellcmd.removesuffix(f" > {job.log[0]} 2>&1"): Step(
-                frozenset(map(str, job.input)), frozenset(map(str, job.output))
-            )
-            for job in jobs
-        }
+        return [job for job in workflow._workflow.dag.jobs if job.shellcmd]
 
 
 def dvc_steps(root: Path, pipeline: Path) -> dict[str, Step]:

@@ -1,10 +1,8 @@
 """Snakemake as its users know it: the linter, targets after `--config`, the HTML report."""
 
-import re
 from pathlib import Path
 
 import pytest
-from snakemake.cli import parse_args
 
 from detdistill.stages import FIGURES
 
@@ -48,17 +46,3 @@ def test_the_html_report_holds_every_figure_and_statistic_with_its_caption(proje
 
 def test_every_figure_has_a_caption():
     assert {file.stem for file in (ROOT / "workflow/report").glob("*.rst")} >= set(FIGURES)
-
-
-def test_the_profile_of_gpus_says_what_every_step_that_computes_on_one_needs_whatever_the_cluster(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    # Another executor than SLURM's, whose plugin is not among the locked packages.
-    command = "--profile profiles/slurm --workflow-profile profiles/gpu --executor local"
-    _, options = parse_args(command.split())
-    assert options.retries == 2
-    needs = options.set_resources
-    rules = re.findall(r"^rule (\w+):", "".join(file.read_text() for file in ROOT.glob("workflow/rules/*.smk")), re.M)
-    assert set(needs) == set(rules)
-    for rule in ("teacher", "student", "tune", "distill", "evaluate", "latency"):
-        assert needs[rule]["gpu"].value == 1
-        assert needs[rule]["mem_mb"].value > 2000

@@ -10,6 +10,7 @@ from detdistill.core import paths
 from detdistill.core.errors import UserError, near
 from detdistill.core.params import DistilledRun, PlainRun, Side, Study, Tuning, load_recipe, load_side, load_tuning
 from detdistill.detectors.base import Detector
+from detdistill.needs import load_cluster
 from detdistill.pipeline import outdated, pipeline_file
 from detdistill.plan import load_plan
 
@@ -28,6 +29,7 @@ def check(study: str) -> list[str]:
     """
     plan = load_plan(study)
     plan_file = paths.params(study, "study")
+    load_cluster(study)
     tuning = load_tuning(study)
     if tuning and tuning.seed in plan.seeds:
         raise UserError(f"{paths.params(study, 'tuning')}: seed: {tuning.seed} is held out, study.yaml has it in seeds")
@@ -88,7 +90,7 @@ def _check_steps(study: str, run: PlainRun, side: Side, tuning: Tuning | None) -
 
 def _notes(plan: Study) -> list[str]:
     """Slices that no run reads, and a `dvc.yaml` of another plan."""
-    read = {paths.params(plan.study, name) for name in ("study", "data", "tuning")}
+    read = {paths.params(plan.study, name) for name in ("study", "data", "tuning", "cluster")}
     for pair in plan.pairs:
         recipes = [run.recipe for run in [*plan.plain, *plan.distilled] if run.pair == pair.pair]
         read |= {paths.params(plan.study, pair.pair, name) for name in (paths.TEACHER, paths.STUDENT, *recipes)}

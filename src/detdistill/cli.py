@@ -327,10 +327,13 @@ def _own_tree() -> None:
     os.execve(sys.executable, [sys.executable, "-m", "detdistill", *sys.argv[1:]], environment)
 
 
-def _spread(processes: str) -> None:
+def _spread(named: str) -> None:
     """Run a training verb in so many processes instead, one a GPU, by `accelerate launch`."""
-    if not processes.isdecimal() or int(processes) == 0:
-        raise UserError(f"DETDISTILL_PROCESSES: a number of processes is needed, found {processes!r}")
-    if processes != "1" and sys.argv[1:2] and sys.argv[1] in TRAINING:
-        launch = ["-m", "accelerate.commands.launch", "--num_processes", processes, "-m", "detdistill"]
+    if named == "1":
+        return
+    from detdistill.needs import processes
+
+    count = str(processes(named))
+    if sys.argv[1:2] and sys.argv[1] in TRAINING:
+        launch = ["-m", "accelerate.commands.launch", "--num_processes", count, "-m", "detdistill"]
         os.execv(sys.executable, [sys.executable, *launch, *sys.argv[1:]])

@@ -12,12 +12,14 @@ from detdistill.core.errors import UserError
 from detdistill.core.params import load_tuning
 from detdistill.plan import load_plan
 from detdistill import stages
+from detdistill.needs import StudyNeeds
 from detdistill.stages import FIGURES, method_sources
 
 try:
     # Names that are no plain names end here, before any of them is part of a command.
     PLAN = load_plan(STUDY)
     TUNED = load_tuning(STUDY) is not None
+    NEEDS = StudyNeeds(PLAN)
     METHODS = {
         (run.pair, run.recipe): [file.as_posix() for file in method_sources(STUDY, run)] for run in PLAN.distilled
     }
@@ -121,6 +123,22 @@ def weights(wildcards):
     slices = [f"params/{STUDY}/{run.pair}/{run.like}.yaml"] if run.like else []
     tuned = [f"params/{STUDY}/tuning.yaml", f"runs/{STUDY}/{run.pair}/{run.source}/tuning/tuning.json"]
     return slices + (tuned if TUNED else [])
+
+
+def needs(verb):
+    """What a step asks a cluster for, as its slices and the study's cluster.yaml say."""
+
+    def one(resource):
+        def asked(wildcards):
+            recipe = wildcards.get("plain") or wildcards.get("distilled") or "teacher"
+            try:
+                return NEEDS.of(verb, wildcards.get("pair", ""), recipe)[resource]
+            except UserError as error:
+                raise WorkflowError(str(error))
+
+        return asked
+
+    return {resource: one(resource) for resource in ("gpu", "cpus_per_task", "mem_mb", "runtime")}
 
 
 def side(wildcards):

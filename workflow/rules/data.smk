@@ -15,7 +15,7 @@ rule data:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        **needs("data"),
     message:
         "Make the images of {wildcards.study}, their annotations and the manifest"
     shell:

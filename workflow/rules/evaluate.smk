@@ -17,7 +17,7 @@ rule evaluate:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        **needs("evaluate"),
     message:
         "Evaluate {wildcards.recipe} of {wildcards.pair}, seed {wildcards.seed}"
     shell:
@@ -42,7 +42,7 @@ rule latency:
     # All of them, so that nothing else runs beside it; it uses one.
     threads: workflow.cores or 1
     resources:
-        mem_mb=2000,
+        **needs("latency"),
     message:
         "Measure how long teacher and student of {wildcards.pair} take for an image"
     shell:

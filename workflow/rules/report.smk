@@ -31,7 +31,7 @@ rule summarize:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
+        **needs("summarize"),
     message:
         "Statistics over all runs of {wildcards.study}"
     shell:
@@ -78,7 +78,7 @@ rule report:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
+        **needs("report"),
     message:
         "Draw the figures and print the report of {wildcards.study}"
     shell:

@@ -21,7 +21,7 @@ rule teacher:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        **needs("teacher"),
     message:
         "Train the teacher of {wildcards.pair}"
     shell:
@@ -45,7 +45,7 @@ rule student:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        **needs("student"),
     message:
         "Train a student of {wildcards.pair} without a teacher: {wildcards.plain}, seed {wildcards.seed}"
     shell:
@@ -73,7 +73,7 @@ rule tune:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        **needs("tune"),
     message:
         "Find the weight of {wildcards.distilled} for {wildcards.pair}, on the validation split"
     shell:
@@ -100,7 +100,7 @@ rule distill:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        **needs("distill"),
     message:
         "Distil a student of {wildcards.pair}: {wildcards.distilled}, seed {wildcards.seed}"
     shell:
