@@ -39,7 +39,7 @@ def load(weights: PretrainedParams, model_class: type[PreTrainedModel], num_clas
     if found != weights.family:
         raise UserError(f"{where}: {weights.pretrained} holds a model of {found!r}, the params say {weights.family!r}")
     try:
-        model, loaded = model_class.from_pretrained(
+        both: Any = model_class.from_pretrained(
             weights.pretrained,
             local_files_only=True,
             use_safetensors=True,
@@ -51,6 +51,7 @@ def load(weights: PretrainedParams, model_class: type[PreTrainedModel], num_clas
         raise _absent(weights.pretrained, where) from error
     except ImportError as error:
         raise UserError(f"{where}: {weights.pretrained}: {error}") from error
+    model, loaded = both
     _check_whole(loaded, weights.pretrained, where)
     return model
 
