@@ -19,7 +19,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from detdistill.core.errors import near
 from detdistill.core.params import Slice
 from detdistill.detectors.published import WeightsFile, mapping_as, of_torchvision
-from detdistill.detectors.resnet_fpn import Positive
+from detdistill.detectors.resnet_fpn import Colour, Positive, Spread
 
 STRIDES = (4, 8, 16, 32)
 
@@ -64,8 +64,8 @@ class BackboneParams(Slice):
     """null: FrozenBN with weights, BN without. ConvNeXt has a normalisation of its own."""
     freeze: Annotated[int, Field(ge=0, le=5)] | None = None
     """Stages that training leaves as they are: 1 the stem, 2 with the first stage; null: 2 with weights, 0 without."""
-    mean: list[float] = [0.485, 0.456, 0.406]
-    std: list[float] = [0.229, 0.224, 0.225]
+    mean: Colour = [0.485, 0.456, 0.406]
+    std: Spread = [0.229, 0.224, 0.225]
     """RGB statistics that the weights were trained with: ImageNet's."""
 
     @field_validator("backbone")
@@ -111,7 +111,7 @@ class BackboneParams(Slice):
     @property
     def strides(self) -> list[int]:
         """Of each pyramid level, in pixels, finest first."""
-        return [*STRIDES, 64, 128][int(self.dense) :] if self.dense else [*STRIDES, 64]
+        return [8, 16, 32, 64, 128] if self.dense else [4, 8, 16, 32, 64]
 
     @property
     def divisor(self) -> int:
@@ -123,19 +123,12 @@ class BackboneParams(Slice):
         body = self.body
         classifier: Any = get_model(self.backbone, weights=None, **self._normalisation())
         features = classifier if self.backbone.startswith("resnet") else classifier.features
-        for name, child in features.named_children():
-            if name in _until(features, body.ends, self.frozen):
-                child.requires_grad_(False)
-        names = [str(stride) for stride in STRIDES]
+        for child in _until(features, body.ends, self.frozen):
+            child.requires_grad_(False)
+        ends, strides = body.ends[1:][self.stages], map(str, STRIDES[self.stages])
         extra = _P6P7(self.neck_channels) if self.dense else _MaxPool()
-        chosen = dict(zip(body.ends[1:], names, strict=True))
-        return BackboneWithFPN(
-            features,
-            dict(list(chosen.items())[self.stages]),
-            list(body.channels[self.stages]),
-            self.neck_channels,
-            extra,
-        )
+        channels = list(body.channels[self.stages])
+        return BackboneWithFPN(features, dict(zip(ends, strides, strict=True)), channels, self.neck_channels, extra)
 
     def _normalisation(self) -> dict[str, Callable[..., nn.Module]]:
         """The keyword of torchvision's constructor, where its default does not do."""
@@ -150,10 +143,10 @@ class BackboneParams(Slice):
         return self.norm == "FrozenBN" or (self.norm is None and self.weights is not None)
 
 
-def _until(features: nn.Module, ends: Sequence[str], stages: int) -> list[str]:
+def _until(features: nn.Module, ends: Sequence[str], stages: int) -> list[nn.Module]:
     """The children of the first stages, the stem being the first."""
-    names = [name for name, _ in features.named_children()]
-    return names[: names.index(ends[stages - 1]) + 1] if stages else []
+    children = dict(features.named_children())
+    return list(children.values())[: list(children).index(ends[stages - 1]) + 1] if stages else []
 
 
 class _MaxPool(LastLevelMaxPool):
