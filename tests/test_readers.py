@@ -13,7 +13,7 @@ from small_data import BOXES, HEIGHT, SPLITS, WIDTH, make_coco, make_voc, voc_xm
 from detdistill import data
 from detdistill.core import paths
 from detdistill.core.errors import UserError
-from detdistill.data.reading import taken
+from detdistill.data.annotate import taken
 from detdistill.dataset import manifest
 
 STUDY = "own"
@@ -108,7 +108,7 @@ def test_classes_of_the_params_set_the_order(voc):
 
 def test_images_held_out_for_validation_leave_train_and_are_the_same_again(voc):
     splits = {"train": ["train"], "test": ["test"]}
-    first, again = (make(VOC, splits=splits, hold_out=2) for _ in range(2))
+    first, again = (make(VOC, splits=splits, hold_out={"val": 2}) for _ in range(2))
     assert first.digest == again.digest
     assert (first.splits["train"].images, first.splits["val"].images) == (6, 2)
     names = [{record.file_name for record in first.split(split).records} for split in ("train", "val")]
@@ -207,9 +207,12 @@ def test_what_is_no_image(voc, resize):
     ("changes", "said"),
     [
         ({"splits": {**VOC["splits"], "test": ["tets"]}}, "splits.test: no image set 'tets' in raw/own; did you mean"),
-        ({"splits": {**VOC["splits"], "test": ["train"]}}, "img0.jpg of train is also JPEGImages/img0.jpg of test"),
-        ({"splits": {"train": ["train"]}}, "splits: 'test' is missing or empty"),
-        ({"splits": {"train": ["train"], "test": ["test"]}}, "splits: 'val' is missing; name it, or set `hold_out`"),
+        ({"splits": {**VOC["splits"], "test": ["train"]}}, "img0.jpg of test is also JPEGImages/img0.jpg of train"),
+        ({"splits": {"train": ["train"]}}, "splits: 'test' is missing; name it, or set `hold_out: {test: 0.15}`"),
+        (
+            {"splits": {"train": ["train"], "test": ["test"]}},
+            "splits: 'val' is missing; name it, or set `hold_out: {val: 0.15}`",
+        ),
         ({"splits": {"trian": ["train"]}}, "data.yaml: splits"),
         ({"folder": "raw/none"}, "folder: no folder 'raw/none'"),
     ],

@@ -43,7 +43,10 @@ app.add_typer(study_app, name="study")
 StudyName = Annotated[str, typer.Option("--study", help="A folder below params/.", callback=_taking_turns)]
 PairName = Annotated[str, typer.Argument(metavar="PAIR", help="A pair of the study.")]
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe that the study lists for this pair.")]
-SPLIT_HELP = "VOC: an image set, such as train or VOC2007/trainval. COCO: ANNOTATIONS or ANNOTATIONS:IMAGES, below DIR."
+SPLIT_HELP = (
+    "VOC: an image set, such as VOC2007/trainval, or a folder of XML files. COCO, CSV: FILE or FILE:IMAGES. YOLO: a "
+    "folder of images or a list. All below DIR."
+)
 Seed = Annotated[int, typer.Argument(metavar="SEED", min=0)]
 
 
@@ -261,26 +264,30 @@ def methods(
 @study_app.command("new")
 def study_new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The folder below params/ that is made.")],
-    voc: Annotated[Path | None, typer.Option(help="A folder with Annotations, ImageSets and JPEGImages.")] = None,
-    coco: Annotated[Path | None, typer.Option(help="A folder with COCO JSON files and images.")] = None,
+    place: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder of the data, or a COCO file, a CSV table or data.yaml.")
+    ],
+    kind: Annotated[
+        Literal["voc", "coco", "yolo", "csv"] | None, typer.Option(help="What to read, where there are several.")
+    ] = None,
     train: Annotated[str | None, typer.Option(help=SPLIT_HELP)] = None,
-    val: Annotated[str | None, typer.Option(help="The same for validation; by default also held out of train.")] = None,
+    val: Annotated[str | None, typer.Option(help="The same for validation; by default also drawn from train.")] = None,
     test: Annotated[str | None, typer.Option(help="The same for the test; by default also that of validation.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the images that are drawn for splits that are missing.")] = 0,
+    broken_images: Annotated[
+        Literal["refuse", "skip"], typer.Option(help="Whether images that cannot be used are left out.")
+    ] = "refuse",
     size: Annotated[int | None, typer.Option(min=32, help="Longest side of the images; default: by the boxes.")] = None,
     title: Annotated[str | None, typer.Option(help="Of the report.")] = None,
 ) -> None:
-    """Write the parameters of a study of your own data, sized by its statistics."""
+    """Look at data of your own, VOC, COCO, YOLO or CSV, say what they are, and write a study sized by them."""
     from detdistill.new_study import new
 
-    given: list[tuple[Literal["voc", "coco"], Path]] = []
-    given += [("voc", voc)] if voc else []
-    given += [("coco", coco)] if coco else []
-    if len(given) != 1:
-        raise UserError("study new: one of --voc DIR and --coco DIR is needed")
-    splits = {split: chosen for split, chosen in (("train", train), ("val", val), ("test", test)) if chosen}
-    [(kind, folder)] = given
-    made = new(name, kind, folder, splits, size, title)  # type: ignore[arg-type]
-    typer.echo(f"wrote {made}; edit what you like, then: snakemake --config study={name}")
+    named = {split: chosen for split, chosen in (("train", train), ("val", val), ("test", test)) if chosen}
+    made = new(name, place, named, kind=kind, size=size, seed=seed, broken_images=broken_images, title=title)  # type: ignore[arg-type]
+    for line in made.said:
+        typer.echo(line)
+    typer.echo(f"wrote {made.folder}; edit what you like, then: snakemake --config study={name}")
 
 
 def main() -> None:

@@ -6,13 +6,14 @@ A new kind is a new module with `Params`, a slice, and `make(params, study)`.
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any
 
 from detdistill.core import paths
 from detdistill.core.errors import UserError, near
 from detdistill.core.params import Slice, parse, read_yaml
 from detdistill.core.timing import measure
 
-_NOT_KINDS = {"download", "drawing", "png", "reading", "unpack"}
+_NOT_KINDS = {"annotate", "download", "drawing", "faults", "hold_out", "png", "reading", "tree", "unpack"}
 
 
 def make(study: str) -> None:
@@ -29,10 +30,14 @@ def read(study: str) -> tuple[ModuleType, Slice]:
     if not path.exists():
         known = [file.parent.name for file in paths.PARAMS.glob("*/data.yaml")]
         raise UserError(f"{path}: no study {study!r}{near(study, known)}")
-    values = read_yaml(path)
+    return parsed(read_yaml(path), str(path))
+
+
+def parsed(values: Any, where: str) -> tuple[ModuleType, Slice]:
+    """The module of a kind of data, and the content of its `data.yaml`. Raises UserError that starts with `where`."""
     kinds = {module.name for module in iter_modules(__path__)} - _NOT_KINDS
     kind = values.get("kind") if isinstance(values, dict) else None
     if not isinstance(kind, str) or kind not in kinds:
-        raise UserError(f"{path}: kind: no kind of data {kind!r}{near(kind, kinds)}")
+        raise UserError(f"{where}: kind: no kind of data {kind!r}{near(kind, kinds)}")
     module = import_module(f"{__name__}.{kind}")
-    return module, parse(module.Params, values, str(path))
+    return module, parse(module.Params, values, where)

@@ -14,9 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from detdistill.core import paths
 from detdistill.core.errors import UserError
-from detdistill.core.files import regular
+from detdistill.core.files import read_bytes, regular
 from detdistill.core.params import Slice, parse
-from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, write
+from detdistill.data.annotate import write
+from detdistill.data.faults import Faults
+from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, below
 
 
 class Split(Slice):
@@ -73,31 +75,37 @@ def make(params: Params, study: str) -> None:
 
 def load(params: Params, where: str) -> Raw:
     """The annotations of all splits; `where` is the file of the params. Raises UserError."""
-    root = params.root(where)
+    root, faults = params.root(where), Faults()
     files = {root / split.annotations: read(root / split.annotations) for split in params.splits.values()}
     splits = {
-        name: images(files[root / split.annotations], root / split.annotations, root, split.images)
+        name: images(files[root / split.annotations], root / split.annotations, root, split.images, faults)
         for name, split in params.splits.items()
     }
-    return Raw(root, params.classes or class_names(files), params.held_out(splits, where))
+    return Raw(root, params.classes or class_names(files), params.parted(splits, root, where, faults), faults)
 
 
-def read(file: Path) -> File:
-    """The checked content of a COCO file. Raises UserError, naming the file and the field.
+def unfit(file: Path) -> str | None:
+    """Why a file is none of COCO's objects, told before it is parsed, so that it costs no memory; None if it is.
 
-    What is not COCO is told before it is parsed: a gigabyte of other JSON costs no memory.
+    Raises UserError for what is no file.
     """
     try:
         with open(regular(file), "rb") as stream:
             if not stream.seek(0, 2):
-                raise UserError(f"{file}: an empty file")
+                return "an empty file"
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
-                for key in File.model_fields:
-                    if text.find(f'"{key}"'.encode()) < 0:
-                        raise UserError(f"{file}: not a COCO file of objects: {key!r} is missing")
-                value = json.loads(text[:])
+                missing = [key for key in File.model_fields if text.find(f'"{key}"'.encode()) < 0]
     except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+        return f"cannot be read: {error.strerror}"
+    return f"not a COCO file of objects: {missing[0]!r} is missing" if missing else None
+
+
+def read(file: Path) -> File:
+    """The checked content of a COCO file. Raises UserError, naming the file and the field."""
+    if why := unfit(file):
+        raise UserError(f"{file}: {why}")
+    try:
+        value = json.loads(read_bytes(file))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: not JSON: {error}") from None
     content = parse(File, value, str(file))
@@ -121,30 +129,30 @@ def class_names(files: dict[Path, File]) -> list[str]:
     return [name for _, name in expected]
 
 
-def images(content: File, file: Path, root: Path, folder: str) -> list[RawImage]:
+def images(content: File, file: Path, root: Path, folder: str, faults: Faults) -> list[RawImage]:
     """The images of a file with their objects, in the file's order."""
     names = {category.id: category.name for category in content.categories}
     objects: dict[int, list[RawObject]] = {image.id: [] for image in content.images}
     for each in content.annotations:
         where = f"{file}: annotation {each.id}"
-        if each.image_id not in objects:
-            raise UserError(f"{where}: image_id: no image has id {each.image_id}")
-        if each.category_id not in names:
-            raise UserError(f"{where}: category_id: no category has id {each.category_id}")
-        x, y, width, height = each.bbox
-        corners = (x, y, x + width, y + height)
-        if not all(map(math.isfinite, corners)):
-            raise UserError(f"{where}: bbox: {each.bbox} ends beyond the largest number")
-        field = f"{where}: category_id"
-        objects[each.image_id].append(RawObject(corners, names[each.category_id], field, each.area, each.iscrowd == 1))
-    found = []
+        with faults.collect():
+            if each.image_id not in objects:
+                raise UserError(f"{where}: image_id: no image has id {each.image_id}")
+            if each.category_id not in names:
+                raise UserError(f"{where}: category_id: no category has id {each.category_id}")
+            x, y, width, height = each.bbox
+            corners, field = (x, y, x + width, y + height), f"{where}: category_id"
+            if not all(map(math.isfinite, corners)):
+                raise UserError(f"{where}: bbox: {each.bbox} ends beyond the largest number")
+            found = RawObject(corners, names[each.category_id], field, each.area, each.iscrowd == 1)
+            objects[each.image_id].append(found)
+    found_images = []
     for image in content.images:
         where = f"{file}: image {image.id}: file_name"
-        path = Path(folder, image.file_name)
-        if path.is_absolute() or ".." in path.parts:
-            raise UserError(f"{where}: {image.file_name!r} lies outside {root / folder}")
-        found.append(RawImage(path.as_posix(), (image.width, image.height), objects[image.id], where))
-    return found
+        with faults.collect():
+            path = below(root, folder, image.file_name, where)
+            found_images.append(RawImage(path, (image.width, image.height), objects[image.id], where))
+    return found_images
 
 
 def _categories(content: File) -> list[tuple[int, str]]:

@@ -1,32 +1,22 @@
-"""What the readers of COCO and VOC folders share: where the data are, which boxes are taken, and how they are written.
+"""What the readers of all kinds of folders share: where the data are, their splits, and what they hand on."""
 
-Boxes, by rule: one without area, with swapped corners or outside its image is dropped; one that reaches beyond its
-image is clipped. Both are counted and named in the manifest, but for an overhang below one pixel, which is rounding.
-"""
-
-import hashlib
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
-from PIL.Image import Resampling
 from pydantic import AfterValidator, Field
-from rich.progress import track
 
-from detdistill.core.errors import UserError, near
-from detdistill.core.files import read_bytes
+from detdistill.core.errors import UserError
 from detdistill.core.params import Slice
-from detdistill.data import png
 from detdistill.data.download import Source, ready
-from detdistill.dataset.pixels import decode
-from detdistill.dataset.prepared import Annotations, Box, Object, Writer
-from detdistill.dataset.records import has_area
+from detdistill.data.faults import Faults
+from detdistill.data.hold_out import HoldOut, draw
 
 SplitName = Literal["train", "val", "test"]
-ROUNDING = 1.0
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+"""Of files that are taken for images, in small letters."""
 
 
 def _once(names: list[str]) -> list[str]:
@@ -40,14 +30,16 @@ class Reading(Slice):
 
     `folder` is in the project, or inside the `source`. `classes` are label names in order; by default those of the
     data. `resize` is the longest side in pixels that images are written with; without it they stay where they are.
-    `hold_out` is how many images of `train` become `val` when the data have no split of their own for it.
+    `hold_out` is what leaves `train` for splits that the data do not have. `broken_images: skip` leaves out, and the
+    manifest names, those that are missing, that are no images or whose annotation cannot be read.
     """
 
     source: Source | None = None
     folder: str = "."
     classes: Annotated[list[str], Field(min_length=1), AfterValidator(_once)] | None = None
     resize: Annotated[int, Field(ge=16)] | None = None
-    hold_out: Annotated[int, Field(gt=0)] | None = None
+    hold_out: HoldOut | None = None
+    broken_images: Literal["refuse", "skip"] = "refuse"
 
     def root(self, where: str) -> Path:
         """The folder with the data. Raises UserError when there is none, and as `download.ready`."""
@@ -56,29 +48,34 @@ class Reading(Slice):
             raise UserError(f"{where}: folder: no folder {str(root)!r}")
         return root
 
-    def held_out(self, splits: "Splits", where: str) -> "Splits":
-        """All three splits: for a missing `val`, the images whose names have the lowest digests leave `train`.
+    def parted(self, splits: "Splits", root: Path, where: str, faults: Faults) -> "Splits":
+        """All three splits; those that `hold_out` says leave `train`.
 
-        Raises UserError when a split is missing or empty.
+        Raises UserError when a split is missing, said twice or empty; if that is for faults, those.
         """
-        for split in ("train", "test"):
-            if not splits.get(split):
-                raise UserError(f"{where}: splits: {split!r} is missing or empty")
-        if "val" in splits:
-            if self.hold_out is not None or not splits["val"]:
-                raise UserError(f"{where}: splits: 'val' is empty, or both it and `hold_out` are said; one is needed")
-            return splits
+        amounts = self.hold_out.amounts if self.hold_out else {}
+        for split in SPLITS:
+            if split in splits and not splits[split]:
+                faults.settle()
+                raise UserError(f"{where}: splits: {split!r} is empty")
+            if split in splits and split in amounts:
+                raise UserError(f"{where}: splits: both it and `hold_out` say {split!r}; one is needed")
+            if split not in splits and split not in amounts:
+                hint = "name it" if split == "train" else f"name it, or set `hold_out: {{{split}: 0.15}}`"
+                raise UserError(f"{where}: splits: {split!r} is missing; {hint}")
         train = splits["train"]
-        if self.hold_out is None or self.hold_out >= len(train):
-            raise UserError(f"{where}: splits: 'val' is missing; name it, or set `hold_out` to less than {len(train)}")
-        chosen = set(sorted((image.file for image in train), key=_digest)[: self.hold_out])
-        kept = [image for image in train if image.file not in chosen]
-        return {"train": kept, "val": [image for image in train if image.file in chosen], "test": splits["test"]}
+        drawn = draw([image.file for image in train], root, self.hold_out) if self.hold_out else {}
+        parts = {**splits, "train": [image for image in train if image.file not in drawn]}
+        parts |= {split: [image for image in train if drawn.get(image.file) == split] for split in amounts}
+        for split, images in parts.items():
+            if not images:
+                raise UserError(f"{where}: hold_out: {len(train)} images of 'train' leave none for {split!r}")
+        return {split: parts[split] for split in SPLITS}
 
 
 @dataclass(frozen=True)
 class RawObject:
-    """One object as annotated: corners in pixels from the image's left top, which may be senseless but are finite."""
+    """One object as annotated: corners from the image's left top, which may be senseless but are finite."""
 
     corners: tuple[float, float, float, float]
     name: str
@@ -97,6 +94,17 @@ class RawImage:
     objects: list[RawObject]
     where: str
     """The annotation that names it, for errors."""
+    shares: bool = False
+    """Corners are in shares of the image's sides, not in pixels."""
+    broken: str | None = None
+    """Why its annotation cannot be read."""
+
+    def corners(self, each: RawObject, width: int, height: int) -> tuple[float, float, float, float]:
+        """Of one of its objects, in pixels of the image of that size."""
+        if not self.shares:
+            return each.corners
+        left, top, right, bottom = each.corners
+        return left * width, top * height, right * width, bottom * height
 
 
 Splits = Mapping[SplitName, Sequence[RawImage]]
@@ -104,96 +112,24 @@ Splits = Mapping[SplitName, Sequence[RawImage]]
 
 @dataclass(frozen=True)
 class Raw:
-    """A data set as annotated: where its images are, its classes in label order, its three splits."""
+    """A data set as annotated: where its images are, its classes in label order, its three splits, their faults."""
 
     root: Path
     classes: list[str]
     splits: Splits
+    faults: Faults
 
 
-def write(study: str, kind: str, params: Reading, raw: Raw) -> None:
-    """Write annotations, manifest and, with `resize`, images. Raises UserError for what cannot be read."""
-    _require_distinct(raw.splits)
-    if not raw.classes:
-        raise UserError(f"{raw.root}: no object in any split, so there is no class")
-    labels = {name: label for label, name in enumerate(raw.classes)}
-    with Writer(study, kind, raw.classes, None if params.resize else raw.root.as_posix()) as writer:
-        for split, images in raw.splits.items():
-            noted = Annotations(raw.classes)
-            quiet = not sys.stderr.isatty()
-            for image in track(images, f"{split} of {study}", disable=quiet, transient=True):
-                _add(noted, image, raw.root, labels, params.resize, writer.image)
-            writer.split(split, noted)
+def class_names(splits: Splits) -> list[str]:
+    """The names of all classes that occur, sorted."""
+    return sorted({each.name for images in splits.values() for image in images for each in image.objects})
 
 
-def taken(corners: Sequence[float], width: int, height: int) -> tuple[Box | None, str | None]:
-    """The box (x, y, width, height) inside the image, or None, and what was wrong with it, if anything."""
-    left, top, right, bottom = corners
-    if right < left or bottom < top:
-        return None, "swapped corners"
-    if right == left or bottom == top:
-        return None, "no area"
-    if left >= width or top >= height or right <= 0 or bottom <= 0:
-        return None, "outside the image"
-    inside = max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height))
-    overhang = max(abs(mine - theirs) for mine, theirs in zip(inside, corners, strict=True))
-    box = inside[0], inside[1], inside[2] - inside[0], inside[3] - inside[1]
-    return box, "beyond the image" if overhang >= ROUNDING else None
-
-
-def _add(
-    noted: Annotations,
-    image: RawImage,
-    root: Path,
-    labels: Mapping[str, int],
-    resize: int | None,
-    write_image: Callable[[str, bytes], None],
-) -> None:
-    path = root / image.file
-    content = read_bytes(path, f"{image.where}: its image {path} does not exist")
-    whole = decode(path, content)
-    width, height = whole.size
-    if image.size is not None and image.size != (width, height):
-        raise UserError(f"{image.where}: size: {image.size[0]} x {image.size[1]}, but {path} is {width} x {height}")
-    share = min(1.0, (resize or max(whole.size)) / max(whole.size))
-    shown = round(width * share), round(height * share)
-    across, down = shown[0] / width, shown[1] / height
-    objects = []
-    for each in image.objects:
-        if each.name not in labels:
-            raise UserError(f"{each.where}: no class {each.name!r}{near(each.name, labels)}")
-        box, wrong = taken(each.corners, width, height)
-        if wrong:
-            noted.add_fault(image.file, each.corners, wrong, "clipped" if box else "dropped")
-        if box:
-            scaled = box[0] * across, box[1] * down, box[2] * across, box[3] * down
-            if not has_area(scaled):
-                noted.add_fault(image.file, each.corners, "no area in single precision", "dropped")
-                continue
-            area = None if each.area is None else each.area * across * down
-            objects.append(Object(scaled, labels[each.name], area, each.iscrowd, each.difficult))
-    if resize is None:
-        noted.add_image(image.file, width, height, objects, file_sha256=hashlib.sha256(content).hexdigest())
-        return
-    pixels = np.array(whole.resize(shown, Resampling.BILINEAR))
-    name = Path(image.file).with_suffix(".png").as_posix()
-    noted.add_image(name, shown[0], shown[1], objects, sha256=hashlib.sha256(pixels.tobytes()).hexdigest())
-    write_image(name, png.encode(pixels))
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
-
-
-def _require_distinct(splits: Splits) -> None:
-    """Raise UserError when two images are one, or would be written to one file."""
-    seen: dict[str, tuple[str, str]] = {}
-    for split, image in _all(splits):
-        name = Path(image.file).with_suffix("").as_posix()
-        if name in seen:
-            raise UserError(f"{image.where}: {image.file} of {split} is also {seen[name][1]} of {seen[name][0]}")
-        seen[name] = split, image.file
-
-
-def _all(splits: Splits) -> Iterator[tuple[str, RawImage]]:
-    return ((split, image) for split, images in splits.items() for image in images)
+def below(root: Path, folder: str, name: str, where: str) -> str:
+    """The path of a file below `root`, of a `name` below `folder`. Raises UserError when it leads out of it."""
+    path = Path(folder, name)
+    if path.is_absolute() and path.is_relative_to(root.absolute()):
+        path = path.relative_to(root.absolute())
+    if path.is_absolute() or ".." in path.parts:
+        raise UserError(f"{where}: {name!r} lies outside {root / folder}")
+    return path.as_posix()

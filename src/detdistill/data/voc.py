@@ -1,11 +1,10 @@
-"""PASCAL VOC folders: Annotations/*.xml, ImageSets/Main/*.txt and JPEGImages.
+"""PASCAL VOC files: one XML an image, lists of images in ImageSets/Main or all of a folder.
 
 VOC counts pixels from 1 and includes the last one, so a box from (1, 1) to (W, H) covers the image; here it becomes
 (0, 0, W, H), as in Detectron2. `difficult` objects are kept and flagged.
 """
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 from xml.etree.ElementTree import Element, ParseError
@@ -17,21 +16,31 @@ from pydantic import Field
 from detdistill.core import paths
 from detdistill.core.errors import UserError, near
 from detdistill.core.files import read_bytes, regular
-from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, write
+from detdistill.core.params import Slice
+from detdistill.data.annotate import write
+from detdistill.data.faults import BrokenImageError, Faults
+from detdistill.data.reading import SUFFIXES, Raw, RawImage, RawObject, Reading, SplitName, class_names
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-Sets = Annotated[list[str], Field(min_length=1)]
+
+class Folders(Slice):
+    """Every XML file of a folder, and the folder of the images, of the same names without suffix."""
+
+    annotations: str
+    images: str
 
 
 class Params(Reading):
     """`data.yaml` of a study of kind `voc`.
 
     A split is a list of image sets: `trainval` is ImageSets/Main/trainval.txt, `VOC2007/trainval` the same below
-    VOC2007. `first_pixel` is the number of an image's first row and column: 1 in VOC, 0 in some tools' files.
+    VOC2007, where `annotations` and `images` are, too. Or it is a list of two folders each, without image sets.
+    `first_pixel` is the number of an image's first row and column: 1 in VOC, 0 in some tools' files.
     """
 
     kind: Literal["voc"]
-    splits: dict[SplitName, Sets]
+    splits: dict[SplitName, Annotated[list[str | Folders], Field(min_length=1)]]
+    annotations: str = "Annotations"
+    images: str = "JPEGImages"
     first_pixel: Literal[0, 1] = 1
 
 
@@ -43,52 +52,83 @@ def make(params: Params, study: str) -> None:
 
 def load(params: Params, where: str) -> Raw:
     """The annotations of all splits; `where` is the file of the params. Raises UserError."""
-    root = params.root(where)
+    root, faults = params.root(where), Faults()
     splits = {
-        split: [image for name in names for image in images(root, name, params.first_pixel, f"{where}: splits.{split}")]
+        split: [each for name in names for each in images(root, name, params, f"{where}: splits.{split}", faults)]
         for split, names in params.splits.items()
     }
-    return Raw(root, params.classes or class_names(splits), params.held_out(splits, where))
+    return Raw(root, params.classes or class_names(splits), params.parted(splits, root, where, faults), faults)
 
 
-def class_names(splits: dict[SplitName, list[RawImage]]) -> list[str]:
-    """The names of all classes that occur, sorted."""
-    return sorted({each.name for images in splits.values() for image in images for each in image.objects})
+def images(root: Path, entry: str | Folders, params: Params, where: str, faults: Faults) -> list[RawImage]:
+    """The images of a set or of two folders. Raises UserError, naming the file and the field."""
+    if isinstance(entry, Folders):
+        stems = sorted(file.stem for file in (root / entry.annotations).glob("*.xml"))
+        if not stems:
+            raise UserError(f"{where}: no XML file in {root / entry.annotations}")
+    else:
+        year, _, short = entry.rpartition("/")
+        listed = root / year / "ImageSets" / "Main" / f"{short}.txt"
+        if not listed.is_file():
+            known = [file.relative_to(root) for file in root.glob("**/ImageSets/Main/*.txt")]
+            names = [(file.parents[2] / file.stem).as_posix() for file in known]
+            raise UserError(f"{where}: no image set {entry!r} in {root}{near(entry, names)}")
+        stems = _listed(listed, faults)
+        annotations, beside = (Path(year, folder).as_posix() for folder in (params.annotations, params.images))
+        entry = Folders(annotations=annotations, images=beside)
+    pictures = _pictures(root / entry.images)
+    found = []
+    for stem in stems:
+        names = pictures.get(stem, [stem + SUFFIXES[0]])
+        with faults.collect():
+            if len(names) > 1:
+                raise UserError(f"{root / entry.images}: {' and '.join(names)}: two images of one stem")
+            file = root / entry.annotations / f"{stem}.xml"
+            found.append(image(root, file, Path(entry.images, names[0]), params.first_pixel, faults))
+    return found
 
 
-def images(root: Path, name: str, first_pixel: int, where: str) -> Iterator[RawImage]:
-    """The images of the set `name`, in its order. Raises UserError, naming the file and the field."""
-    year, _, short = name.rpartition("/")
-    listed = root / year / "ImageSets" / "Main" / f"{short}.txt"
-    if not listed.is_file():
-        known = [file.relative_to(root) for file in root.glob("**/ImageSets/Main/*.txt")]
-        names = [(file.parents[2] / file.stem).as_posix() for file in known]
-        raise UserError(f"{where}: no image set {name!r} in {root}{near(name, names)}")
-    seen = set()
+def image(root: Path, file: Path, picture: Path, first_pixel: int, faults: Faults) -> RawImage:
+    """One image as its XML describes it. Raises UserError, naming the file and the field."""
+    try:
+        tree = _tree(file)
+    except BrokenImageError as error:
+        return RawImage(picture.as_posix(), None, [], str(file), broken=str(error))
+    size = None
+    if tree.find("size") is not None:
+        size = int(_number(tree, "size/width", str(file))), int(_number(tree, "size/height", str(file)))
+    objects = []
+    for row, each in enumerate(tree.findall("object"), start=1):
+        with faults.collect():
+            objects.append(_object(each, f"{file}: object {row}", first_pixel))
+    return RawImage(picture.as_posix(), size if size != (0, 0) else None, objects, str(file))
+
+
+def _pictures(folder: Path) -> dict[str, list[str]]:
+    """Stem -> file names of the images in a folder."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(folder.glob("*")):
+        if file.suffix.lower() in SUFFIXES:
+            found.setdefault(file.stem, []).append(file.name)
+    return found
+
+
+def _listed(listed: Path, faults: Faults) -> list[str]:
+    """The stems of the images of a set. Raises UserError when the file cannot be read."""
+    stems: list[str] = []
+    seen: set[str] = set()
     for number, line in enumerate(_lines(listed), start=1):
         stem = line.strip()
         if not stem:
             continue
-        if len(stem.split()) != 1 or stem in (".", "..") or "/" in stem:
-            raise UserError(f"{listed}: line {number}: the name of one image is needed, found {stem!r}")
-        if stem in seen:
-            raise UserError(f"{listed}: line {number}: {stem!r} is listed twice")
-        seen.add(stem)
-        yield image(root, year, stem, first_pixel)
-
-
-def image(root: Path, year: str, stem: str, first_pixel: int) -> RawImage:
-    """One image as its XML describes it. Raises UserError, naming the file and the field."""
-    file = root / year / "Annotations" / f"{stem}.xml"
-    tree = _tree(file)
-    pictures = [Path(year, "JPEGImages", stem + suffix) for suffix in SUFFIXES]
-    picture = next((each for each in pictures if (root / each).is_file()), pictures[0])
-    size = None
-    if tree.find("size") is not None:
-        size = int(_number(tree, "size/width", str(file))), int(_number(tree, "size/height", str(file)))
-    found = enumerate(tree.findall("object"), start=1)
-    objects = [_object(each, f"{file}: object {row}", first_pixel) for row, each in found]
-    return RawImage(picture.as_posix(), size if size != (0, 0) else None, objects, str(file))
+        with faults.collect():
+            if len(stem.split()) != 1 or stem in (".", "..") or "/" in stem:
+                raise UserError(f"{listed}: line {number}: the name of one image is needed, found {stem!r}")
+            if stem in seen:
+                raise UserError(f"{listed}: line {number}: {stem!r} is listed twice")
+            seen.add(stem)
+            stems.append(stem)
+    return stems
 
 
 def _lines(file: Path) -> list[str]:
@@ -100,11 +140,16 @@ def _lines(file: Path) -> list[str]:
 
 def _tree(file: Path) -> Element:
     try:
-        return parse(regular(file)).getroot()
+        tree: Element = parse(regular(file)).getroot()
+    except UserError as error:
+        raise BrokenImageError(str(error)) from None
     except DefusedXmlException as error:
         raise UserError(f"{file}: refused: it defines or fetches entities ({type(error).__name__})") from None
     except (ParseError, LookupError, OSError, ValueError) as error:
-        raise UserError(f"{file}: not XML: {error}") from None
+        raise BrokenImageError(f"{file}: not XML: {error}") from None
+    if tree.tag != "annotation":
+        raise UserError(f"{file}: <annotation> is needed, found <{tree.tag}>")
+    return tree
 
 
 def _object(element: Element, where: str, first_pixel: int) -> RawObject:

@@ -1,7 +1,7 @@
-"""A study of the user's own data: its parameters, sized by the data's own statistics, ready to run and to edit."""
+"""A study of the user's own data: looked at whole, its parameters sized by the data's statistics, ready to edit."""
 
 import os
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,34 +11,46 @@ from detdistill.check import check
 from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.core.files import write_atomic
-from detdistill.core.params import Name, parse
-from detdistill.data import coco, voc
-from detdistill.data.reading import Raw, SplitName
-from detdistill.new_study.find import coco_splits, voc_splits
+from detdistill.core.params import Name
+from detdistill.data.annotate import annotate
+from detdistill.new_study import said
+from detdistill.new_study.layouts import Kind, find
+from detdistill.new_study.parts import part
 from detdistill.new_study.slices import slices
+from detdistill.new_study.splits import Named
 from detdistill.new_study.statistics import Statistics
 
-HELD_OUT = 0.15
-"""Share of the training images that become the validation split of data without one."""
+
+@dataclass(frozen=True)
+class NewStudy:
+    """What was written, and what the data are, a sentence each."""
+
+    folder: Path
+    said: list[str]
 
 
 def new(
     study: str,
-    kind: Literal["coco", "voc"],
-    folder: Path,
-    splits: dict[SplitName, str],
+    place: Path,
+    named: Named | None = None,
+    *,
+    kind: Kind | None = None,
     size: int | None = None,
+    seed: int = 0,
+    broken_images: Literal["refuse", "skip"] = "refuse",
     title: str | None = None,
-) -> Path:
-    """Write `params/STUDY/`, whole or not at all, and return it.
+) -> NewStudy:
+    """Look at data, every image and box of them, and write `params/STUDY/`, whole or not at all.
 
     Args:
-        splits: split -> image set (VOC) or `ANNOTATIONS` or `ANNOTATIONS:IMAGES` below the folder (COCO); what is
-            missing is looked for.
+        place: the folder of the data, or a COCO file, a table or YOLO's data.yaml.
+        named: split -> the list, folder or file that it is; what is missing is looked for, else drawn from `train`.
+        kind: which annotations to take where there are several.
         size: the longest side of the images in pixels; by default, one at which nine boxes in ten can be seen.
+        seed: of the images that are drawn for splits that the data do not have.
 
     Raises:
-        UserError: an existing study, a name that cannot be one, a split that is not found, data that cannot be read.
+        UserError: an existing study, a name that cannot be one, data that cannot be read, with a line for each fault.
     """
     target = paths.PARAMS / study
     try:
@@ -47,41 +59,26 @@ def new(
         raise UserError(f"{study!r} cannot name a study: letters, digits and underscores are allowed") from None
     if target.exists():
         raise UserError(f"{target}: there is a study of this name")
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    values: dict[str, Any] = {"kind": kind, "folder": _portable(folder)}
-    if kind == "voc":
-        values["splits"] = {name: [chosen] for name, chosen in voc_splits(folder, splits).items()}
-    else:
-        values["splits"] = coco_splits(folder, splits)
-    if "val" not in values["splits"]:
-        values["hold_out"] = 1
-    raw = _read(values)
-    if kind == "voc" and any(min(corners[:2]) == -1 for corners in _corners(raw)):
-        values["first_pixel"] = 0
-        raw = _read(values)
-    if "hold_out" in values:
-        values["hold_out"] = max(1, round(HELD_OUT * len(raw.splits["train"])))
-        raw = _read(values)
-    statistics = Statistics.of(raw, size)
-    values["resize"] = statistics.size
+    folder, layout, others = find(place, named or {}, kind)
+    values: dict[str, Any] = {"kind": layout.kind, "folder": _portable(folder), **layout.values}
+    if broken_images == "skip":
+        values["broken_images"] = broken_images
+    parted = part(values, seed)
+    made = annotate(parted.params, parted.raw, f" of {folder}")
+    statistics = Statistics.of(made["train"], len(parted.raw.classes), size)
+    told = [
+        said.found(folder, layout, parted, made, others),
+        *parted.notes,
+        *said.faults(made),
+        *said.proposal(statistics, made),
+    ]
     partial = target.with_name(f".{study}.partial")
-    for name, content in slices(study, title or study.replace("_", " "), values, statistics).items():
-        write_atomic(partial / name, content.encode())
+    content = {**parted.values, "resize": statistics.size}
+    for name, text in slices(study, title or study.replace("_", " "), content, statistics).items():
+        write_atomic(partial / name, text.encode())
     partial.rename(target)
     check(study)
-    return target
-
-
-def _read(values: dict[str, Any]) -> Raw:
-    where = values["folder"]
-    if values["kind"] == "voc":
-        return voc.load(parse(voc.Params, values, where), where)
-    return coco.load(parse(coco.Params, values, where), where)
-
-
-def _corners(raw: Raw) -> Iterator[tuple[float, float, float, float]]:
-    return (each.corners for images in raw.splits.values() for image in images for each in image.objects)
+    return NewStudy(target, told)
 
 
 def _portable(folder: Path) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from detdistill.core.errors import UserError
-from detdistill.data.reading import Raw, RawImage, taken
+from detdistill.dataset.prepared import Annotations
 
 LEVELS = 3
 ANCHORS = 2
@@ -39,36 +40,32 @@ class Statistics:
     """What a teacher's maps of all training images take, or None where they are of several sizes or take too much."""
 
     @classmethod
-    def of(cls, raw: Raw, size: int | None = None) -> Statistics:
-        """Raises UserError when no training image has a box."""
-        images = raw.splits["train"]
-        sides, aspects, counts, longest, shapes = [], [], [], [], set()
-        for image in images:
-            width, height = image.size or _size(raw, image)
-            boxes = [box for each in image.objects if (box := taken(each.corners, width, height)[0])]
-            sides += [np.sqrt(box[2] * box[3]) / max(width, height) for box in boxes]
-            aspects += [box[3] / box[2] for box in boxes]
-            counts.append(len(boxes))
-            longest.append(max(width, height))
-            shapes.add((width, height))
-        if not sides:
-            raise UserError(f"{raw.root}: no box in the training images")
-        chosen = size or _size_for(np.quantile(sides, 0.1), int(max(longest)))
+    def of(cls, train: Annotations, classes: int, size: int | None = None) -> Statistics:
+        """Of the annotated training images, as large as they are. Raises UserError when none has a box."""
+        content = json.loads(train.content())
+        sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
+        if not content["annotations"]:
+            raise UserError("no box in the training images; nothing can be learnt from them")
+        boxes = np.array([each["bbox"][2:] for each in content["annotations"]])
+        owners = [each["image_id"] for each in content["annotations"]]
+        sides = np.sqrt(boxes.prod(1)) / np.array([max(sizes[owner]) for owner in owners])
+        counts = list((dict.fromkeys(sizes, 0) | Counter(owners)).values())
+        chosen = size or _size_for(float(np.quantile(sides, 0.1)), max(map(max, sizes.values())))
         # Even steps of size, not even shares of boxes: else a frequent class would have all anchors to itself.
         low, high = (float(np.quantile(sides, share)) * chosen for share in (0.02, 0.98))
         anchors = np.geomspace(low, high, LEVELS * ANCHORS).reshape(LEVELS, ANCHORS)
-        passes = len(images) / BATCH
+        passes = len(sizes) / BATCH
         return cls(
-            images=len(images),
-            classes=len(raw.classes),
+            images=len(sizes),
+            classes=classes,
             size=chosen,
             smallest=round(float(np.quantile(sides, 0.1)) * chosen, 1),
             anchors=[[round(float(anchor), 1) for anchor in level] for level in anchors],
-            aspect=round(float(np.median(aspects)), 2),
+            aspect=round(float(np.median(boxes[:, 1] / boxes[:, 0])), 2),
             crowded=int(np.ceil(np.quantile(counts, 0.95))),
             teacher_steps=_steps(passes, 12, 1200),
             student_steps=_steps(passes, 4, 200),
-            answers_gib=_answers_gib(len(images), chosen) if len(shapes) == 1 else None,
+            answers_gib=_answers_gib(len(sizes), chosen) if len(set(sizes.values())) == 1 else None,
         )
 
 
@@ -87,11 +84,3 @@ def _answers_gib(images: int, size: int) -> float | None:
 def _steps(passes: float, epochs: int, least: int) -> int:
     """So many passes over the training images, but at least `least` steps: small sets are seen more often."""
     return max(least, 100 * round(passes * epochs / 100))
-
-
-def _size(raw: Raw, image: RawImage) -> tuple[int, int]:
-    try:
-        with Image.open(raw.root / image.file) as opened:
-            return opened.size
-    except OSError as error:
-        raise UserError(f"{raw.root / image.file}: cannot be read: {error}") from None

@@ -1,0 +1,103 @@
+"""Images that leave `train` to become the splits that the data do not have, drawn by a seed.
+
+What shows the same thing stays together: files of the same bytes, the augmented copies of an export, and, where
+`together` says so, the frames of a video, which its file names tell: a common stem and a running number.
+"""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from detdistill.core.params import Seed, Slice
+
+EXPORTED = re.compile(r"_(jpe?g|png|bmp)\.rf\.[0-9A-Za-z]+$", re.IGNORECASE)
+"""What Roboflow appends to the name of each augmented copy of an image."""
+NUMBERED = re.compile(r"[-_ .]*(frame|img|image|f)?[-_ .]*\d+$", re.IGNORECASE)
+Amount = Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)]
+
+
+class HoldOut(Slice):
+    """How much of `train` becomes each missing split: a number of images, or a share of them below 1."""
+
+    val: Amount | None = None
+    test: Amount | None = None
+    seed: Seed = 0
+    together: Literal["images", "videos"] = "images"
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.val is None and self.test is None:
+            raise ValueError("say `val`, `test` or both")
+        return self
+
+    @property
+    def amounts(self) -> dict[Literal["val", "test"], int | float]:
+        """Those of the splits that are drawn."""
+        amounts: dict[Literal["val", "test"], int | float] = {}
+        if self.test is not None:
+            amounts["test"] = self.test
+        if self.val is not None:
+            amounts["val"] = self.val
+        return amounts
+
+
+def draw(files: Sequence[str], root: Path, how: HoldOut) -> dict[str, Literal["val", "test"]]:
+    """File -> split that it becomes part of; the same files and seed give the same answer, in any order.
+
+    Groups come in the order of the digests of seed and name. A split takes each that still fits, at least one.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    same = _same_bytes(files, root)
+    for file in files:
+        groups[group(same.get(file, file), how.together)].append(file)
+    left = sorted(groups, key=lambda name: hashlib.sha256(f"{how.seed} {name}".encode()).digest())
+    drawn: dict[str, Literal["val", "test"]] = {}
+    for split, amount in how.amounts.items():
+        room = amount if isinstance(amount, int) else max(1, round(amount * len(files)))
+        taken = []
+        for name in left:
+            if len(groups[name]) <= room:
+                taken.append(name)
+                room -= len(groups[name])
+        taken = taken or sorted(left, key=lambda name: len(groups[name]))[:1]
+        drawn.update({file: split for name in taken for file in groups[name]})
+        left = [name for name in left if name not in taken]
+    return drawn
+
+
+def group(file: str, together: Literal["images", "videos"]) -> str:
+    """The name of what an image shows; images of one name are in one split."""
+    path = Path(file)
+    stem = EXPORTED.sub("", path.stem)
+    return (path.parent / (NUMBERED.sub("", stem) if together == "videos" else stem)).as_posix()
+
+
+def videos(files: Iterable[str]) -> dict[str, int]:
+    """Stem of what the names say are videos -> frames; only those of two and more."""
+    counts: dict[str, int] = defaultdict(int)
+    for file in files:
+        counts[group(file, "videos")] += 1
+    return {name: count for name, count in counts.items() if count > 1}
+
+
+def _same_bytes(files: Sequence[str], root: Path) -> dict[str, str]:
+    """File -> the first by name of those with its bytes, where there are several. Only files of one size are read."""
+    present = [file for file in files if (root / file).is_file()]
+    first: dict[str, str] = {}
+    for alike in _several(present, lambda file: (root / file).stat().st_size):
+        for same in _several(alike, lambda file: hashlib.sha256((root / file).read_bytes()).digest()):
+            first.update(dict.fromkeys(same, min(same)))
+    return first
+
+
+def _several(files: Sequence[str], key: Callable[[str], Hashable]) -> list[list[str]]:
+    """The files that share a key with another one."""
+    groups: dict[Hashable, list[str]] = defaultdict(list)
+    for file in files:
+        groups[key(file)].append(file)
+    return [group for group in groups.values() if len(group) > 1]

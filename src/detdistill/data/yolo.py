@@ -1,0 +1,145 @@
+"""YOLO folders: images, and beside them a text file for each with a line an object.
+
+A line is `class x y width height`, centre and sides in shares of the image's; or `class x1 y1 x2 y2 x3 y3 ...`, a
+polygon, whose box is taken. As in Ultralytics' files, the labels of `images/a/1.jpg` are `labels/a/1.txt`, or lie
+beside the image where no folder is called `images`; an image without such a file has no object.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from detdistill.core import paths
+from detdistill.core.errors import UserError
+from detdistill.core.files import read_bytes
+from detdistill.data.annotate import write
+from detdistill.data.faults import Faults
+from detdistill.data.reading import SUFFIXES, Raw, RawImage, RawObject, Reading, SplitName, below
+from detdistill.data.tree import Tree
+
+ROUNDING = 1e-6
+CLASSES = ("classes.txt", "obj.names")
+"""Lists of names that tools lay beside the labels."""
+
+
+class Params(Reading):
+    """`data.yaml` of a study of kind `yolo`.
+
+    `names` are the classes in the order of their numbers. A split is a list of folders of images, or of text files
+    with the name of an image a line.
+    """
+
+    kind: Literal["yolo"]
+    names: Annotated[list[str], Field(min_length=1)]
+    splits: dict[SplitName, Annotated[list[str], Field(min_length=1)]]
+
+
+def make(params: Params, study: str) -> None:
+    """Write the prepared data of `study`. Raises UserError for params and files that are wrong."""
+    where = str(paths.params(study, "data"))
+    write(study, params.kind, params, load(params, where))
+
+
+def load(params: Params, where: str) -> Raw:
+    """The annotations of all splits; `where` is the file of the params. Raises UserError."""
+    root, faults = params.root(where), Faults()
+    splits = {
+        split: [
+            image for place in places for image in images(root, place, params.names, f"{where}: splits.{split}", faults)
+        ]
+        for split, places in params.splits.items()
+    }
+    return Raw(root, params.classes or params.names, params.parted(splits, root, where, faults), faults)
+
+
+def images(root: Path, place: str, names: list[str], where: str, faults: Faults) -> list[RawImage]:
+    """The images below a folder, or of a list."""
+    if not (root / place).is_dir():
+        return [image(root, file, names, faults) for file in _listed(root, place, where, faults)]
+    files = [Path(place, file).as_posix() for file in Tree(root / place).files(*SUFFIXES)]
+    return [image(root, file, names, faults) for file in files] + _lost(root, place, files)
+
+
+def _listed(root: Path, place: str, where: str, faults: Faults) -> list[str]:
+    """The paths below `root` that a text file lists."""
+    try:
+        lines = read_bytes(root / place).decode().splitlines()
+    except (UserError, UnicodeDecodeError):
+        raise UserError(f"{where}: no folder and no list of images {str(root / place)!r}") from None
+    files = []
+    for number, line in enumerate(lines, start=1):
+        with faults.collect():
+            if name := line.strip():
+                folder = "" if (root / name).is_file() else Path(place).parent.as_posix()
+                files.append(below(root, folder, name, f"{root / place}: line {number}"))
+    return files
+
+
+def labels_of(file: str) -> str:
+    """The text file of an image."""
+    parts = list(Path(file).parts)
+    if "images" in parts[:-1]:
+        last = len(parts) - 2 - parts[-2::-1].index("images")
+        parts[last] = "labels"
+    return Path(*parts).with_suffix(".txt").as_posix()
+
+
+def image(root: Path, file: str, names: list[str], faults: Faults) -> RawImage:
+    """One image with the objects of its text file, each faulty line noted."""
+    labels = root / labels_of(file)
+    if not labels.exists():
+        return RawImage(file, None, [], str(labels), shares=True)
+    try:
+        lines = read_bytes(labels).decode().splitlines()
+    except UserError as error:
+        return RawImage(file, None, [], str(labels), broken=str(error))
+    except UnicodeDecodeError as error:
+        return RawImage(file, None, [], str(labels), broken=f"{labels}: cannot be read: {error}")
+    objects = []
+    for number, line in enumerate(lines, start=1):
+        with faults.collect():
+            if line.strip():
+                objects.append(_object(line.split(), names, f"{labels}: line {number}"))
+    return RawImage(file, None, objects, str(labels), shares=True)
+
+
+def _object(words: list[str], names: list[str], where: str) -> RawObject:
+    """Corners in shares of the image's sides."""
+    try:
+        label, *numbers = (float("" if "_" in word else word) for word in words)  # Python would read 1_0 as ten
+    except ValueError:
+        raise UserError(f"{where}: numbers are needed, found {' '.join(words)!r}") from None
+    if len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2):
+        raise UserError(f"{where}: a class and 4 numbers, or 6 and more of a polygon, are needed; found {len(words)}")
+    if label not in range(len(names)):
+        raise UserError(f"{where}: class {words[0]}: the names go from 0 to {len(names) - 1}")
+    for number in numbers:
+        if not -ROUNDING <= number <= 1 + ROUNDING:
+            raise UserError(f"{where}: shares of the image's sides, 0 to 1, are needed; found {number:g}")
+    if len(numbers) == 4:
+        x, y, width, height = numbers
+        corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    else:
+        corners = (min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2]))
+    return RawObject(corners, names[int(label)], where)
+
+
+def _lost(root: Path, place: str, files: list[str]) -> list[RawImage]:
+    """The images that are not there, but whose labels are."""
+    expected = {labels_of(file) for file in files}
+    folder = Path(labels_of(f"{place}/image")).parent
+    if folder == Path(place) or not (root / folder).is_dir():
+        return []  # beside the images lie lists and notes, too
+    lost = [name for name in Tree(root / folder).files(".txt") if (folder / name).as_posix() not in expected]
+    return [
+        RawImage(
+            Path(place, name).with_suffix(SUFFIXES[0]).as_posix(),
+            None,
+            [],
+            str(root / folder / name),
+            broken=f"{root / folder / name}: labels of no image below {root / place}",
+        )
+        for name in lost
+        if Path(name).name not in CLASSES
+    ]

@@ -1,0 +1,91 @@
+"""XML files of VOC, listed in ImageSets/Main or all of a folder, and images of the same stems anywhere below."""
+
+from pathlib import Path
+from typing import Any
+
+from detdistill.core.errors import UserError
+from detdistill.data.reading import SplitName
+from detdistill.data.tree import Tree
+from detdistill.new_study.layouts.layout import Layout
+from detdistill.new_study.splits import Named, choose
+
+SNIFFED = 5
+"""Files of a folder that are looked into."""
+
+
+def find(tree: Tree, named: Named) -> Layout | None:
+    """Splits by image sets, where there are any, or by folders of XML files."""
+    folders = _folders(tree)
+    if not folders:
+        return None
+    sets = [Path(file) for file in tree.files(".txt") if Path(file).parts[-3:-1] == ("ImageSets", "Main")]
+    if sets:
+        return _by_sets(tree, named, folders, sets)
+    chosen = choose(named, folders, "folder of VOC files", tree.root)
+    beside = {folder: _images_of(tree, folder, folders[folder]) for folder in chosen.values()}
+    splits = {split: [{"annotations": folder, "images": beside[folder]}] for split, folder in chosen.items()}
+    said = "; ".join(f"VOC files in {folder}/, images in {images}/" for folder, images in beside.items())
+    return Layout("voc", {"splits": splits}, said)
+
+
+def near(tree: Tree) -> str | None:
+    """XML files of another kind."""
+    files = tree.files(".xml")
+    return f"{files[0]}, but VOC's files have <annotation> with <object> and <bndbox>" if files else None
+
+
+def _by_sets(tree: Tree, named: Named, folders: dict[str, list[str]], sets: list[Path]) -> Layout:
+    names = [(file.parents[2] / file.stem).as_posix() for file in sets]
+    chosen = choose(named, names, "image set", tree.root)
+    year = Path(chosen["train"]).parent
+    inside = [folder for folder in folders if Path(folder).is_relative_to(year)]
+    usual = (year / "Annotations").as_posix()
+    if usual not in inside and len(inside) != 1:
+        raise UserError(f"{tree.root / usual}: no such folder of VOC files, for the sets of {tree.root / year}")
+    annotations = usual if usual in inside else inside[0]
+    images = _images_of(tree, annotations, folders[annotations])
+    splits: dict[SplitName, Any] = {split: [name] for split, name in chosen.items()}
+    values = {"splits": splits, "annotations": _below(annotations, year), "images": _below(images, year)}
+    return Layout("voc", values, f"VOC files in {annotations}/, images in {images}/, lists in ImageSets/Main/")
+
+
+def _folders(tree: Tree) -> dict[str, list[str]]:
+    """Folder -> the stems of its XML files, where those are VOC's."""
+    found = {}
+    for folder, names in tree.folders.items():
+        files = [name for name in names if name.lower().endswith(".xml")]
+        if any(b"<annotation" in _head(tree.root / folder / name) for name in files[:SNIFFED]):
+            found[folder] = [Path(name).stem for name in files]
+    return found
+
+
+def _head(file: Path) -> bytes:
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(4096)
+    except OSError:
+        return b""  # is told with its reason when all files are read
+
+
+def _images_of(tree: Tree, annotations: str, stems: list[str]) -> str:
+    """The folder that has most images of these stems; of equal ones, that with most of the path in common."""
+    wanted = set(stems)
+
+    def fits(folder: str) -> tuple[int, int]:
+        common = sum(mine == theirs for mine, theirs in zip(Path(folder).parts, Path(annotations).parts, strict=False))
+        return len(wanted & {Path(name).stem for name in tree.images(folder)}), common
+
+    best = max(tree.folders, key=fits)
+    if not fits(best)[0]:
+        raise UserError(
+            f"{tree.root / annotations}: {len(stems)} VOC files, and no image of their names below {tree.root}; "
+            f"create images/{stems[0]}.jpg and so on"
+        )
+    return best
+
+
+def _below(folder: str, year: Path) -> str:
+    """As the reader puts it below the year of the image set."""
+    if not Path(folder).is_relative_to(year):
+        raise UserError(f"{folder}: images outside of {year.as_posix()}/, which has their ImageSets")
+    return Path(folder).relative_to(year).as_posix()

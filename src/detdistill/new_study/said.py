@@ -1,0 +1,77 @@
+"""What `study new` says of the data that it looked at, of what it proposes, and of what to expect from that."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from detdistill.data.reading import SPLITS, SplitName
+from detdistill.dataset.prepared import Annotations
+from detdistill.new_study.layouts.layout import Kind, Layout
+from detdistill.new_study.parts import HELD_OUT, Parted
+from detdistill.new_study.statistics import Statistics
+from detdistill.report.numbers import counted, listing
+
+CLASSES_NAMED = 5
+FAULTS_NAMED = 5
+FEW_BOXES = 20
+"""Objects of a class in the training images, or in those of the test, below which its figures say little."""
+
+Made = Mapping[SplitName, Annotations]
+
+
+def found(place: Path, layout: Layout, parted: Parted, made: Made, others: Sequence[Kind]) -> str:
+    """What the data are and how they are split."""
+    counts = {split: made[split].summary()["images"] for split in SPLITS}
+    names = parted.raw.classes
+    classes = counted(len(names), "class", "classes") + (
+        f" ({', '.join(names)})" if len(names) <= CLASSES_NAMED else ""
+    )
+    told = f"{place}: {counted(sum(counts.values()), 'image')}, {layout.said}, {classes}, {_splits(parted)}: "
+    told += listing([f"{count} {split}" for split, count in counts.items()])
+    return told + "".join(f"; also {kind}, which --kind {kind} takes instead" for kind in others)
+
+
+def faults(made: Made) -> list[str]:
+    """Images that are left out and boxes that are not taken as they are, counted, the first of them named."""
+    told = []
+    gone = [each for split in SPLITS for each in made[split].summary().get("skipped", [])]
+    if gone:
+        told += [f"{counted(len(gone), 'image')} left out:"] + [f"  {each['image']}: {each['reason']}" for each in gone]
+    for done in ("dropped", "clipped"):
+        count = sum(made[split].summary()[done] for split in SPLITS)
+        named = [each for split in SPLITS for each in made[split].summary()["faults"] if each["done"] == done]
+        if count:
+            first = "; ".join(f"{each['image']}: {each['reason']}" for each in named[:FAULTS_NAMED])
+            more = f"; the manifest names {'more' if count > FAULTS_NAMED else 'them'}"
+            told.append(f"{counted(count, 'box', 'boxes')} {done} ({first}{more})")
+    empty = sum(_empty(made[split]) for split in SPLITS)
+    if empty:
+        told.append(f"{counted(empty, 'image')} without an object, taken as background")
+    return told
+
+
+def proposal(statistics: Statistics, made: Made) -> list[str]:
+    """Sizes and lengths that are proposed, and what they let one expect."""
+    told = [
+        f"proposed: images of {statistics.size} pixels, {statistics.teacher_steps} steps for a teacher, "
+        f"{statistics.student_steps} for a student"
+    ]
+    return told
+
+
+def _splits(parted: Parted) -> str:
+    drawn = parted.drawn
+    if not drawn:
+        return "splits as they are"
+    share, seed = round(100 * HELD_OUT), parted.values["hold_out"]["seed"]
+    whole = f", the frames of {parted.videos} videos kept together" if parted.videos else ""
+    if len(drawn) == 2:
+        said = f"no splits: {100 - 2 * share}/{share}/{share} by seed {seed}"
+    else:
+        said = f"no split for {drawn[0]}: {share} % of train by seed {seed}"
+    return f"{said}{whole}, written into the params"
+
+
+def _empty(noted: Annotations) -> int:
+    content = json.loads(noted.content())
+    return len({each["id"] for each in content["images"]} - {each["image_id"] for each in content["annotations"]})

@@ -1,0 +1,331 @@
+"""`study new` on data as people keep them: the same boxes from every layout, and one line for what cannot be read."""
+
+import shutil
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import yaml
+from layouts import NAMES, PARTS, SPLIT, WHOLE, coco, images, table, texts, voc_annots, voc_lists, xmls
+from small_data import BOXES, CLASSES
+
+from detdistill import data
+from detdistill.core.errors import UserError
+from detdistill.data.hold_out import HoldOut, draw, group
+from detdistill.dataset.manifest import load
+from detdistill.new_study import new
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return Path("own")
+
+
+def made(own: Path, *args, **kwargs) -> tuple[list[str], dict[str, list[str]]]:
+    """What is said, and the stems of each split once the study's data are made, their boxes compared."""
+    said = new("mine", own, *args, **kwargs).said
+    file = Path("params/mine/data.yaml")
+    file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("resize")))
+    data.make("mine")
+    manifest, parts = load("mine"), {}
+    for split in ("train", "val", "test"):
+        records = manifest.split(split).records
+        parts[split] = sorted(Path(record.file_name).stem for record in records)
+        for record in records:
+            names = [manifest.classes[label] for label in record.labels.tolist()]
+            assert dict(zip(names, record.boxes.round().tolist(), strict=True)) == {
+                name: list(map(float, box)) for name, box in zip(CLASSES, BOXES, strict=True)
+            }
+            assert manifest.split(split).image(0).shape[0] == 3
+    return said, parts
+
+
+def refused(own: Path, *args, **kwargs) -> UserError:
+    with pytest.raises(UserError) as caught:
+        new("mine", own, *args, **kwargs)
+    assert "\n" not in str(caught.value)
+    assert not Path("params").exists()
+    return caught.value
+
+
+@pytest.mark.parametrize("layout", WHOLE)
+def test_data_without_splits_are_drawn_by_seed(own, layout):
+    WHOLE[layout](own)
+    before = sorted(own.parent.rglob("*"))
+    said, parts = made(own)
+    assert said[0].startswith("own: 14 images, ")
+    assert (
+        "2 classes (RBC, WBC), no splits: 70/15/15 by seed 0, written into the params: 10 train, 2 val and 2 test"
+        in said[0]
+    )
+    assert sorted(chain.from_iterable(parts.values())) == sorted(NAMES)
+    written = yaml.safe_load(Path("params/mine/data.yaml").read_text())["hold_out"]
+    assert written == {"val": 0.15, "test": 0.15, "seed": 0}
+    assert [path for path in sorted(own.parent.rglob("*")) if path.parts[0] not in ("params", "data")] == before
+    other = draw([f"{name}.jpg" for name in NAMES], own, HoldOut(val=0.15, test=0.15, seed=1))
+    assert {Path(name).stem for name, split in other.items() if split == "test"} != set(parts["test"])
+
+
+@pytest.mark.parametrize("layout", SPLIT)
+def test_splits_are_found_by_their_names(own, layout):
+    SPLIT[layout](own)
+    said, parts = made(own)
+    assert parts == {split: sorted(names) for split, names in PARTS.items()}
+    assert "splits as they are: 8 train, 3 val and 3 test" in said[0]
+
+
+def test_lists_called_trainval_and_test(own):
+    voc_lists(own)
+    said, parts = made(own)
+    assert "no split for val: 15 % of train by seed 0" in said[0]
+    assert parts["test"] == sorted(NAMES[11:])
+    assert len(parts["val"]) == 2
+
+
+@pytest.mark.parametrize("file", ["labels/all.json", "labels/all.csv"])
+def test_one_file_instead_of_a_folder(own, file):
+    images(own / "photos", NAMES)
+    (own / "labels").mkdir()
+    coco(own / "labels/all.json", NAMES)
+    table(own / "labels/all.csv", NAMES, header=True)
+    said, _ = made(own / file)
+    assert f"in {file}, images in photos/" in said[0]
+
+
+def test_several_kinds_are_told_and_one_can_be_named(own):
+    voc_annots(own)
+    texts(own / "labels", NAMES)
+    (own / "classes.txt").write_text("\n".join(CLASSES))
+    said, _ = made(own)
+    assert said[0].endswith("; also yolo, which --kind yolo takes instead")
+    shutil.rmtree("params")
+    assert "YOLO files" in made(own, kind="yolo")[0][0]
+
+
+def test_the_frames_of_a_video_stay_together(own):
+    videos = [f"{video}_{frame:03d}" for video in ("bus", "car", "dog", "fox", "owl", "elk", "cow") for frame in (1, 2)]
+    images(own / "images", NAMES)
+    for name, video in zip(NAMES, videos, strict=True):
+        (own / f"images/{name}.jpg").rename(own / f"images/{video}.jpg")
+    xmls(own / "annotations", videos)
+    said, parts = made(own)
+    assert "the frames of 7 videos kept together" in said[0]
+    shown = [{name.partition("_")[0] for name in names} for names in parts.values()]
+    assert [len(each) for each in shown] == [5, 1, 1]
+    assert len(set.union(*shown)) == 7
+
+
+def test_names_with_running_numbers_alone_are_no_videos(own):
+    voc_annots(own)  # cell0 to cell13
+    assert "videos" not in made(own)[0][0]
+
+
+@pytest.mark.parametrize(
+    ("file", "together", "name"),
+    [
+        ("a/IMG_0001.jpg", "images", "a/IMG_0001"),
+        ("a/car-frame_12.jpg", "videos", "a/car"),
+        ("a/car12.jpg", "videos", "a/car"),
+        ("a/x_jpg.rf.0a1b2c.jpg", "images", "a/x"),
+        ("a/x_7_jpg.rf.0a1b2c.jpg", "videos", "a/x"),
+    ],
+)
+def test_what_is_of_one_group(file, together, name):
+    assert group(file, together) == name
+
+
+def test_copies_of_a_file_are_drawn_as_one(tmp_path):
+    for number in range(20):
+        (tmp_path / f"{number}.jpg").write_bytes(bytes([number // 2]))
+    drawn = draw([f"{number}.jpg" for number in range(20)], tmp_path, HoldOut(val=4, test=4))
+    assert len(drawn) == 8
+    assert all(drawn.get(f"{number}.jpg") == drawn.get(f"{number + 1}.jpg") for number in range(0, 20, 2))
+
+
+def test_all_faults_are_listed_and_broken_images_can_be_left_out(own):
+    voc_annots(own)
+    whole = (own / "images/cell3.jpg").read_bytes()
+    (own / "images/cell3.jpg").write_bytes(whole[: len(whole) // 2])
+    (own / "images/cell5.jpg").unlink()
+    (own / "annots/cell7.xml").write_text("<annotation>")
+    said = refused(own)
+    assert str(said).startswith("3 faults in the data, listed above, the first of them: ")
+    assert str(said).endswith("; `broken_images: skip` in data.yaml leaves out images that cannot be used")
+    assert [line.partition(": ")[0] for line in sorted(said.faults)] == [
+        "own/annots/cell5.xml", "own/annots/cell7.xml", "own/images/cell3.jpg"
+    ]  # fmt: skip
+    told, parts = made(own, broken_images="skip")
+    assert "3 images left out:" in told
+    assert not {"cell3", "cell5", "cell7"} & set(chain.from_iterable(parts.values()))
+    gone = [each for split in load("mine").splits.values() for each in split.skipped]
+    assert sorted(Path(each.image).stem for each in gone) == ["cell3", "cell5", "cell7"]
+    assert any(each.reason.startswith("a broken or truncated image") for each in gone)
+
+
+def test_the_data_step_lists_all_faults_too_and_leaves_no_manifest(own):
+    voc_annots(own)
+    new("mine", own)
+    for name in ("cell1", "cell2"):
+        (own / f"images/{name}.jpg").write_bytes(b"no image")
+    command = [sys.executable, "-m", "detdistill", "data", "--study", "mine"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, len(lines)) == (2, 3)
+    assert lines[2].startswith("error: 2 faults in the data")
+    assert not Path("data/mine/manifest.json").exists()
+
+
+def yolo(own: Path, line: str) -> None:
+    images(own / "images", NAMES)
+    texts(own / "labels", NAMES)
+    (own / "data.yaml").write_text(f"names: {list(CLASSES)}\n")
+    (own / "labels/cell4.txt").write_text(line + "\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("2 0.5 0.5 0.1 0.1", "line 1: class 2: the names go from 0 to 1"),
+        ("0.5 0.5 0.5 0.1 0.1", "line 1: class 0.5: the names go from 0 to 1"),
+        ("0 0.5 1.5 0.1 0.1", "line 1: shares of the image's sides, 0 to 1, are needed; found 1.5"),
+        ("0 -0.1 0.5 0.1 0.1", "line 1: shares of the image's sides, 0 to 1, are needed; found -0.1"),
+        ("0 nan 0.5 0.1 0.1", "line 1: shares of the image's sides, 0 to 1, are needed; found nan"),
+        ("0 0.5 0.5 0.1 0.1 0.9", "a class and 4 numbers, or 6 and more of a polygon, are needed; found 6"),
+        ("RBC 0.5 0.5 0.1 0.1", "line 1: numbers are needed, found 'RBC 0.5 0.5 0.1 0.1'"),
+    ],
+)
+def test_a_faulty_line_of_yolo(own, line, said):
+    yolo(own, line)
+    assert str(refused(own)) == f"own/labels/cell4.txt: {said}" or said in str(refused(own))
+
+
+def test_labels_without_image_and_images_without_labels(own):
+    yolo(own, "0 0.5 0.5 0.1 0.1")
+    (own / "labels/cell6.txt").unlink()
+    (own / "images/cell8.jpg").unlink()
+    assert "own/labels/cell8.txt: labels of no image below own/images" in str(refused(own))
+    said = new("mine", own, broken_images="skip").said
+    assert "one image left out:" in said
+    assert "one image without an object, taken as background" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("names: {0: a, 2: b}", "data.yaml: names: the numbers 0 to 1 are needed, found [0, 2]"),
+        ("names: 3", "data.yaml: names: a list, or a mapping from numbers to names, is needed; found 3"),
+        ("names: [RBC, WBC]\nnc: 3", "data.yaml: nc: 3, but there are 2 names"),
+        ("names: [RBC, WBC]\ntrain: photos", "data.yaml: train: no folder 'photos' of images below own"),
+        (
+            "train: images",
+            "the nearest: images in images/ with YOLO's text files; create data.yaml with `names: [...]`",
+        ),
+    ],
+)
+def test_a_faulty_data_yaml(own, text, said):
+    yolo(own, "0 0.5 0.5 0.1 0.1")
+    (own / "data.yaml").write_text(text)
+    assert said in str(refused(own))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("cell4.jpg,160,120,RBC,1,2,far,9", "line 30: right: a number is needed, found 'far'"),
+        ("cell4.jpg,160,120,,1,2,8,9", "line 30: class: it is empty"),
+        ("cell4.jpg,160,90,RBC,1,2,8,9", "line 30: width and height: not those of"),
+        ("cell4.jpg,160", "line 30: 8 columns are needed, found 2"),
+        ("../cell4.jpg,160,120,RBC,1,2,8,9", "line 30: file: '../cell4.jpg' lies outside own"),
+        ('cell4.jpg,160,120,"RBC', "annotations.csv"),
+    ],
+)
+def test_a_faulty_table(own, line, said):
+    WHOLE["csv_header"](own)
+    file = own / "annotations.csv"
+    file.write_text(file.read_text() + line + "\n")
+    assert said in str(refused(own))
+
+
+def test_a_table_of_shares(own):
+    images(own / "images", NAMES)
+    rows = [f"images/{name}.jpg,0.1,0.2,0.5,0.6,RBC" for name in NAMES]
+    (own / "a.csv").write_text("\n".join(rows))
+    assert "own/a.csv: all corners are between 0 and 1; pixels are needed" in str(refused(own))
+
+
+def test_one_image_in_two_splits_under_two_names(own):
+    SPLIT["coco_export"](own)
+    shutil.copyfile(own / "train/cell0.jpg", own / "test/cell11.jpg")
+    said = "test/cell11.jpg of test is the same image as train/cell0.jpg of train; one of the two has to go"
+    assert str(refused(own)) == said
+
+
+def test_one_image_in_two_lists(own):
+    voc_lists(own)
+    file = own / "ImageSets/Main/test.txt"
+    file.write_text(file.read_text() + "\ncell0")
+    assert "JPEGImages/cell0.jpg of test is also JPEGImages/cell0.jpg of" in str(refused(own))
+
+
+def test_two_images_of_one_stem(own):
+    voc_annots(own)
+    shutil.copyfile(own / "images/cell0.jpg", own / "images/cell0.png")
+    assert str(refused(own)) == "own/images: cell0.jpg and cell0.png: two images of one stem"
+    WHOLE["csv_plain"](Path("table"))
+    shutil.copyfile("table/images/cell0.jpg", "table/images/cell0.png")
+    file = Path("table/annotations.csv")
+    file.write_text(file.read_text() + "images/cell0.png,1,2,30,40,RBC\n")
+    assert "images/cell0.png of" in str(refused(Path("table")))
+
+
+def test_a_list_cannot_train_and_test(own):
+    voc_lists(own)
+    (own / "ImageSets/Main/all.txt").write_text("\n".join(NAMES))
+    said = "--train and --test both say 'all'; an image cannot be in two splits"
+    assert str(refused(own, {"train": "all", "test": "all"})) == said
+
+
+def one(file: Path, text: str) -> None:
+    file.parent.mkdir()
+    file.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda own: own.mkdir(), "own: no image and no annotation in it; put images into images/ and create"),
+        (lambda own: images(own / "pics", NAMES), "the nearest: 14 images in pics/; create annotations/NAME.xml (VOC)"),
+        (
+            lambda own: one(own / "a.json", '{"images": []}'),
+            "a.json, not a COCO file of objects: 'annotations' is missi",
+        ),
+        (
+            lambda own: one(own / "a.csv", "a,b\n1,2\n"),
+            "own/a.csv: no table of objects: no column filename or file_name",
+        ),
+        (lambda own: one(own / "a.xml", "<html/>"), "a.xml, but VOC's files have <annotation> with <object>"),
+        (
+            lambda own: xmls(own / "annots", NAMES),
+            "14 VOC files, and no image of their names below own; create images/",
+        ),
+        (
+            lambda own: coco(own / "a.json", NAMES),
+            "own/a.json: its images, 'cell0.jpg' and so on, are not in any folder",
+        ),
+        (lambda own: own.write_text("x"), "own: a folder is needed, or a COCO file"),
+        (lambda own: None, "own: no such folder or file"),
+    ],
+)
+def test_what_cannot_be_read_names_the_nearest_thing(own, make, said):
+    make(own)
+    assert said in str(refused(own))
+
+
+def test_a_search_that_leaves_for_the_whole_disk_is_stopped(own, monkeypatch):
+    monkeypatch.setattr("detdistill.data.tree.MOST_FOLDERS", 5)
+    for number in range(6):
+        (own / str(number)).mkdir(parents=True)
+    assert "own: more than 5 folders below it; give the data's own folder" in str(refused(own))
