@@ -1,0 +1,91 @@
+"""ONNX: a model from pixels to detections as one graph, that needs neither this package nor PyTorch to run.
+
+Input `images` (N, 3, H, W) float32 in 0..1, RGB. Outputs `boxes` (N, D, 4) xyxy in pixels, `scores` (N, D) descending
+and `labels` (N, D) in 0..K-1; a score of 0 means that there are no more detections. N is free; H and W are, too, but of
+Deformable DETR.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from detdistill.core.errors import UserError
+from detdistill.detectors.base import Detector
+from detdistill.engines.transformers.detector import SetPredictionDetector
+from detdistill.export.onnx.nms import translations
+from detdistill.export.onnx.torchvision import TorchvisionGraph
+from detdistill.export.onnx.transformers import TransformersGraph
+from detdistill.export.trained import Trained
+
+FILE = "model.onnx"
+NEEDED = ("onnx", "onnxscript")
+OPSET = 18
+
+
+def check(engine: str) -> None:
+    """Raise UserError where this format cannot be written, before any work."""
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise UserError(f"--format onnx: {missing[0]} is not installed; pip install 'detdistill[export]' installs it")
+    if engine not in ("torchvision", "transformers"):
+        raise UserError(f"--format onnx: models of {engine} have no graph here; allowed: torchvision, transformers")
+
+
+@torch.no_grad()
+def write(trained: Trained, folder: Path) -> str:
+    """Write `model.onnx`; how to run it, in Markdown."""
+    detector = trained.detector.eval()
+    height, width = trained.image_size or (256, 256)
+    example = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    detector.predict(list(example))  # torchvision's pooling learns the strides of its levels from its first images
+    free = sizes_are_free(detector)
+    dynamic = torch.export.Dim.DYNAMIC
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about the insides of models that it can export
+        program = torch.onnx.export(
+            graph(detector).eval(),
+            (example,),
+            input_names=["images"],
+            output_names=["boxes", "scores", "labels"],
+            dynamic_shapes=(dict.fromkeys((0, 2, 3) if free else (0,), dynamic),),
+            custom_translation_table=translations(),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(folder / FILE)
+    return USE.format(size="any size" if free else f"{height} x {width} pixels")
+
+
+def graph(detector: Detector) -> nn.Module:
+    """The detector as a module of tensors alone: images (N, 3, H, W) to boxes, scores and labels."""
+    return (
+        TransformersGraph(detector) if isinstance(detector, SetPredictionDetector) else TorchvisionGraph(detector.model)
+    )
+
+
+def sizes_are_free(detector: Detector) -> bool:
+    """Whether the graph takes images of every size. Deformable DETR's masks make shapes that no exporter proves."""
+    return not (isinstance(detector, SetPredictionDetector) and detector.masks_padding)
+
+
+USE = """\
+`model.onnx` runs in ONNX Runtime without PyTorch. `images` (N, 3, H, W): float32 in 0..1, RGB, of {size}, alike in a
+batch. `boxes` (N, D, 4) xyxy in pixels, `scores` (N, D) descending, `labels` (N, D) from 0; a score of 0 means that
+there are no more detections.
+
+```python
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+session = onnxruntime.InferenceSession("model.onnx")
+image = np.asarray(Image.open("image.png").convert("RGB"), np.float32).transpose(2, 0, 1) / 255
+boxes, scores, labels = session.run(None, {{"images": image[None]}})
+```
+"""
