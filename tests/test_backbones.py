@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import torch
+import yaml
 from safetensors.torch import save_file
 from server import serving
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from detdistill.core import paths
 from detdistill.core.errors import UserError
+from detdistill.core.params import Side, parse
 from detdistill.detectors import build
 from detdistill.detectors.base import Detector
 from detdistill.detectors.resnet_fpn import KeepSize
@@ -257,6 +260,18 @@ class TestFaults:
     def test_a_family_without_a_published_detector(self) -> None:
         with pytest.raises(UserError, match="'coco' is of faster_rcnn and retinanet"):
             detector("gfl", "resnet50", weights="coco")
+
+
+def test_the_slices_of_the_documentation_are_detectors() -> None:
+    text = Path(__file__).resolve().parents[1].joinpath("docs/models.md").read_text(encoding="utf-8")
+    slices = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    sides = [parse(Side, each, "docs/models.md") for each in slices if "training" in each]
+    built = [build("torchvision", side.detector, tiny.K, "docs/models.md") for side in sides]
+    strides = [list(each.shapes(frozenset({"neck"}))["neck"]) for each in built]
+    assert strides == [["4", "8", "16", "32", "64"]] * 2
+    (folder,) = [each["detector"] for each in slices if "training" not in each]
+    with pytest.raises(UserError, match=r"detector\.pretrained: '/models/rtdetr_r50vd' is no folder"):
+        build("transformers", folder, tiny.K, "docs/models.md")
 
 
 class Trap:

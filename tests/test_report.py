@@ -10,6 +10,7 @@ from pathlib import Path
 import fake_study
 import pytest
 import torch
+import yaml
 
 from detdistill.analysis import taxonomy
 from detdistill.analysis.choice import best_recipe
@@ -340,6 +341,20 @@ def test_a_teacher_of_another_pair_is_named(told):
     assert next(row[3] for row in rows(table) if row[0] == "mimic_2x") == "as mimic, 2× the steps"
     said = setup_prose.across(load_study(fake_study.STUDY), names)
     assert "FitNets from RT-DETR (RetinaNet) and PKD from Faster R-CNN (RT-DETR) learn" in said
+
+
+def test_how_images_are_varied_is_told_where_they_are(told, tmp_path, monkeypatch):
+    _, _, names, _ = told
+    shutil.copytree("params", tmp_path / "params")
+    monkeypatch.chdir(tmp_path)
+    plan = load_study(fake_study.STUDY)
+    assert not [row for row in rows(setup_tables.training(plan, names)) if row[0].startswith("augment")]
+    file = paths.params(plan.study, plan.pairs[0].pair, "student")
+    values = yaml.safe_load(file.read_text())
+    values["training"] |= {"ask_teacher": "each_step", "augment": {"flip": 0.5, "scale": [0.6, 1.5], "hue": 0.0}}
+    file.write_text(yaml.safe_dump(values))
+    varied = {row[0]: row[1:3] for row in rows(setup_tables.training(plan, names)) if row[0].startswith("augment")}
+    assert varied == {"augment: flip": [numbers.NONE, "0.5"], "augment: scale": [numbers.NONE, "0.6, 1.5"]}
 
 
 def test_what_a_pair_begins_with_is_said(told):

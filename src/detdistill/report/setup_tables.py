@@ -5,7 +5,7 @@ from typing import Any
 
 from detdistill.analysis import taxonomy
 from detdistill.analysis.summary import Summary, distilled
-from detdistill.core.params import Pair, Side, Study, Training, load_side
+from detdistill.core.params import Augmentation, Pair, Side, Study, Training, load_side
 from detdistill.dataset.manifest import Manifest
 from detdistill.report import numbers
 from detdistill.report.citations import Citations
@@ -57,6 +57,9 @@ def training(study: Study, names: Names) -> Table:
     """How teacher and student of every pair are trained, defaults included."""
     sides = [side for pair in study.pairs for side in _sides(study, pair)]
     rows = [[_words(key), *(_trained(side.training, key) for side in sides)] for key in _TRAINING]
+    recipes = [side.training.augment or Augmentation() for side in sides]
+    varied = [recipe.model_dump(exclude_defaults=True) for recipe in recipes]
+    rows += [[f"augment: {key}", *(_value(each.get(key)) for each in varied)] for key in Augmentation.model_fields]
     return _by_side(study.pairs, names, [row for row in rows if set(row[1:]) != {numbers.NONE}])
 
 
