@@ -21,7 +21,7 @@ from detdistill.core.params import Slice
 from detdistill.detectors.published import WeightsFile, mapping_as, of_torchvision
 from detdistill.detectors.resnet_fpn import Colour, Positive, Spread
 
-STRIDES = (4, 8, 16, 32)
+STRIDES: tuple[int, ...] = (4, 8, 16, 32)
 
 
 class Body(NamedTuple):
