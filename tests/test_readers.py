@@ -208,7 +208,13 @@ def test_what_is_no_image(voc, resize):
     [
         ({"splits": {**VOC["splits"], "test": ["tets"]}}, "splits.test: no image set 'tets' in raw/own; did you mean"),
         ({"splits": {**VOC["splits"], "test": ["train"]}}, "img0.jpg of test is also JPEGImages/img0.jpg of train"),
-        ({"splits": {"train": ["train"]}}, "splits: 'test' is missing; name it, or set `hold_out: {test: 0.15}`"),
+        ({"splits": {"test": ["test"]}}, "splits: 'train' is missing; name it"),
+        ({"hold_out": {"val": 0.5}}, "splits: both it and `hold_out` say 'val'; one is needed"),
+        (
+            {"splits": {"train": ["train"]}, "hold_out": {"val": 4, "test": 4}},
+            "8 images of 'train' leave none for 'train'",
+        ),
+        ({"splits": {"train": ["train"]}, "hold_out": {"seed": 1}}, "hold_out: value error, say `val`, `test` or both"),
         (
             {"splits": {"train": ["train"], "test": ["test"]}},
             "splits: 'val' is missing; name it, or set `hold_out: {val: 0.15}`",

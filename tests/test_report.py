@@ -247,6 +247,29 @@ def test_a_missing_run_is_missing(study):
     assert "(seed 1 missing)" in printed()
 
 
+@pytest.mark.parametrize(
+    ("teacher", "said"),
+    [
+        (0.9, None),
+        (0.5, "the data are no harder than what the plain student learns by itself"),
+        (0.2, "the teacher itself has learnt little"),
+    ],
+)
+def test_a_pair_whose_teacher_is_not_ahead_cannot_show_distillation(study, teacher, said):
+    summary = study()
+    names = Names(summary, literature.load())
+    for content in summary["pairs"].values():
+        content["teacher"]["AP50"]["mean"] = 0.9
+    content = summary["pairs"]["retinanet"]
+    content["teacher"]["AP50"]["mean"], content["recipes"][content["plain"][0]]["AP50"]["mean"] = teacher, 0.45
+    origin = provenance.collect(load_study("fake"), summary, manifest.load("fake"))
+    told = [
+        each for each in limitations.limitations(summary, names, manifest.load("fake"), origin) if "cannot show" in each
+    ]
+    assert len(told) == (said is not None)
+    assert all(each.startswith("RetinaNet cannot show distillation on these data") and said in each for each in told)
+
+
 @pytest.mark.parametrize("gone", ["teacher", "plain", "plain_2x"])
 def test_a_study_without_a_baseline_still_prints(study, gone):
     seeds = (0,) if gone == "teacher" else (0, 1)

@@ -13,7 +13,8 @@ from detdistill.check import check
 from detdistill.core.errors import UserError
 from detdistill.dataset.manifest import load
 from detdistill.dataset.prepared import Annotations, Object
-from detdistill.new_study import new, statistics
+from detdistill.new_study import new, said, statistics
+from detdistill.new_study.cost import minutes
 from detdistill.new_study.statistics import Statistics
 
 
@@ -48,10 +49,11 @@ def test_anchors_and_size_come_from_the_boxes(folder):
     assert read("mine", "data.yaml")["resize"] == WIDTH
 
 
-def annotated(count: int, width: int = WIDTH) -> Annotations:
-    """So many images with both boxes; the last one is `width` pixels wide."""
+def annotated(count: int, width: int = WIDTH, times: int = 1, scale: float = 1.0) -> Annotations:
+    """So many images with both boxes, so many `times` and `scale`d; the last one is `width` pixels wide."""
     noted = Annotations(CLASSES)
-    objects = [Object((x0, y0, x1 - x0, y1 - y0), label) for label, (x0, y0, x1, y1) in enumerate(BOXES)]
+    boxes = [(x0, y0, scale * (x1 - x0), scale * (y1 - y0)) for x0, y0, x1, y1 in BOXES]
+    objects = [Object(box, label) for label, box in enumerate(boxes)] * times
     for number in range(count):
         noted.add_image(f"{number}.jpg", width if number == count - 1 else WIDTH, HEIGHT, objects)
     return noted
@@ -66,6 +68,39 @@ def test_the_teacher_is_asked_once_where_its_answers_fit_and_images_are_of_one_s
 
 def test_the_number_of_steps_grows_with_the_images():
     assert Statistics.of(annotated(8000), 2).teacher_steps == 12000  # 12 passes in batches of 8
+
+
+def test_a_student_of_a_small_set_sees_as_many_boxes_as_it_needs():
+    def steps(times: int) -> int:
+        return Statistics.of(annotated(200, times=times), 2).student_steps
+
+    assert steps(3) == 300  # 15,000 boxes, six an image, eight images a step
+    assert steps(20) == 150
+    assert Statistics.of(annotated(200, times=3), 2).teacher_steps == 1200
+
+
+@pytest.mark.parametrize("count", [150, 400])
+@pytest.mark.parametrize("times", [1, 3, 10])
+@pytest.mark.parametrize("scale", [0.1, 0.3, 1.0])
+def test_a_study_of_a_small_set_takes_less_than_an_hour(count, times, scale):
+    found = Statistics.of(annotated(count, times=times, scale=scale), 2)
+    assert found.minutes < 60
+    assert found.size <= found.whole_size
+
+
+def test_minutes_of_the_study_that_they_were_measured_on():
+    assert minutes(160 * 120, 900, 150) == pytest.approx(33, rel=0.1)
+
+
+def test_small_objects_and_rare_classes_are_told():
+    found = Statistics.of(annotated(200, scale=0.15), 2, size=96)
+    few, none = annotated(3), Annotations(CLASSES)
+    none.add_image("x.jpg", WIDTH, HEIGHT, [])
+    told = said.proposal(found, {"train": few, "val": few, "test": none}, list(CLASSES))
+    assert any(f"--size {found.whole_size} has them" in line for line in told)
+    assert any(
+        "few objects to train and test with" in line and "RBC (3 and 0) and WBC (3 and 0)" in line for line in told
+    )
 
 
 def test_images_without_a_box_teach_nothing():

@@ -70,7 +70,7 @@ def new(
         said.found(folder, layout, parted, made, others),
         *parted.notes,
         *said.faults(made),
-        *said.proposal(statistics, made),
+        *said.proposal(statistics, made, parted.raw.classes),
     ]
     partial = target.with_name(f".{study}.partial")
     content = {**parted.values, "resize": statistics.size}

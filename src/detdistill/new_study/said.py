@@ -8,7 +8,8 @@ from detdistill.data.reading import SPLITS, SplitName
 from detdistill.dataset.prepared import Annotations
 from detdistill.new_study.layouts.layout import Kind, Layout
 from detdistill.new_study.parts import HELD_OUT, Parted
-from detdistill.new_study.statistics import Statistics
+from detdistill.new_study.statistics import SMALLEST, Statistics
+from detdistill.report.limitations import ROOM
 from detdistill.report.numbers import counted, listing
 
 CLASSES_NAMED = 5
@@ -50,12 +51,35 @@ def faults(made: Made) -> list[str]:
     return told
 
 
-def proposal(statistics: Statistics, made: Made) -> list[str]:
+def proposal(found: Statistics, made: Made, classes: Sequence[str]) -> list[str]:
     """Sizes and lengths that are proposed, and what they let one expect."""
     told = [
-        f"proposed: images of {statistics.size} pixels, {statistics.teacher_steps} steps for a teacher, "
-        f"{statistics.student_steps} for a student"
+        f"proposed: images of {found.size} pixels, where nine boxes in ten have {found.smallest:g}; "
+        f"{found.teacher_steps} steps for a teacher, {found.student_steps} for a student, three seeds, five recipes; "
+        f"about {found.minutes:.0f} minutes on two cores"
     ]
+    if found.size < found.whole_size:
+        told.append(
+            f"expect little of the smallest objects: {SMALLEST} pixels are aimed at, and --size {found.whole_size} has "
+            "them, for a longer study"
+        )
+    test = made["test"].summary()
+    rare = [
+        f"{name} ({train} and {tested})"
+        for name, train, tested in zip(
+            classes, made["train"].summary()["boxes_per_class"], test["boxes_per_class"], strict=True
+        )
+        if train < FEW_BOXES or tested < FEW_BOXES
+    ]
+    if rare:
+        told.append(
+            f"few objects to train and test with, so that their AP says little: {listing(rare[:CLASSES_NAMED])}"
+            + (f" and {len(rare) - CLASSES_NAMED} more classes" if len(rare) > CLASSES_NAMED else "")
+        )
+    told.append(
+        f"expect a gain where a teacher ends {100 * ROOM:g} points or more above its plain student; the report says of "
+        "each pair whether it does, and why not; steps and widths in params/ are yours to change"
+    )
     return told
 
 

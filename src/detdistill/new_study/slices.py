@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from detdistill.new_study.cost import trial
 from detdistill.new_study.statistics import BATCH, SMALLEST, Statistics
 
 STUDY = """\
@@ -109,7 +110,7 @@ def slices(study: str, title: str, data: dict[str, Any], found: Statistics) -> d
     files = {
         "study.yaml": STUDY.format(study=study, title=yaml.safe_dump(title, width=1000).removesuffix("...\n").strip()),
         "data.yaml": _data(data, found),
-        "tuning.yaml": TUNING.format(share=1.0 if found.student_steps < 1000 else 0.5),
+        "tuning.yaml": TUNING.format(share=trial(found.student_steps)),
         **{f"{name}.yaml": content for name, content in RECIPES.items()},
     }
     for family in ("faster_rcnn", "retinanet"):

@@ -10,16 +10,25 @@ import numpy as np
 
 from detdistill.core.errors import UserError
 from detdistill.dataset.prepared import Annotations
+from detdistill.new_study.cost import minutes
 
 LEVELS = 3
 ANCHORS = 2
 """Sizes of a level."""
-SMALLEST = 16
-"""Pixels, four times the finest stride: the side that nine boxes in ten should have at least."""
+SMALLEST, HARDLY = 16, 8
+"""Pixels, four times and twice the finest stride: the side that nine boxes in ten should have, and must have."""
 SIZES = range(96, 641, 32)
 BATCH = 8
 MOST_ANSWERS = 10.0
 """GiB of the disk that asking a teacher once may take."""
+SMALL_SET = 500
+"""Images up to which a study shall be done in `MINUTES` on two processor cores; larger sets take what they need."""
+MINUTES = 45.0
+BOXES_SEEN = 15_000
+"""By a student of a small set in all its steps: enough to learn from, and far from all that there is to learn. It is
+what 150 steps are on `bccd`, where four times as many leave a teacher nothing to add."""
+STUDENT_STEPS, TEACHER_STEPS = (150, 450), 1000
+"""Between these, for a student of a small set; at least, for a teacher."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,8 @@ class Statistics:
     images: int
     classes: int
     size: int
+    whole_size: int
+    """The size at which nine boxes in ten have `SMALLEST` pixels; `size` is below it where that would take too long."""
     smallest: float
     anchors: list[list[float]]
     aspect: float
@@ -38,6 +49,8 @@ class Statistics:
     student_steps: int
     answers_gib: float | None
     """What a teacher's maps of all training images take, or None where they are of several sizes or take too much."""
+    minutes: float
+    """About what the study takes on two processor cores."""
 
     @classmethod
     def of(cls, train: Annotations, classes: int, size: int | None = None) -> Statistics:
@@ -50,28 +63,34 @@ class Statistics:
         owners = [each["image_id"] for each in content["annotations"]]
         sides = np.sqrt(boxes.prod(1)) / np.array([max(sizes[owner]) for owner in owners])
         counts = list((dict.fromkeys(sizes, 0) | Counter(owners)).values())
-        chosen = size or _size_for(float(np.quantile(sides, 0.1)), max(map(max, sizes.values())))
+        share, longest = float(np.quantile(sides, 0.1)), max(map(max, sizes.values()))
+        area = float(np.mean([width * height / max(width, height) ** 2 for width, height in sizes.values()]))
+        wanted, least = (_size_for(share, longest, pixels) for pixels in (SMALLEST, HARDLY))
+        student, teacher = _steps(len(sizes), len(owners) / len(sizes), area * (size or least) ** 2)
+        fitting = [each for each in SIZES if each <= wanted and minutes(area * each**2, teacher, student) <= MINUTES]
+        chosen = size or (wanted if len(sizes) > SMALL_SET else max([*fitting, least]))
         # Even steps of size, not even shares of boxes: else a frequent class would have all anchors to itself.
         low, high = (float(np.quantile(sides, share)) * chosen for share in (0.02, 0.98))
         anchors = np.geomspace(low, high, LEVELS * ANCHORS).reshape(LEVELS, ANCHORS)
-        passes = len(sizes) / BATCH
         return cls(
             images=len(sizes),
             classes=classes,
             size=chosen,
-            smallest=round(float(np.quantile(sides, 0.1)) * chosen, 1),
+            whole_size=wanted,
+            smallest=round(share * chosen, 1),
             anchors=[[round(float(anchor), 1) for anchor in level] for level in anchors],
             aspect=round(float(np.median(boxes[:, 1] / boxes[:, 0])), 2),
             crowded=int(np.ceil(np.quantile(counts, 0.95))),
-            teacher_steps=_steps(passes, 12, 1200),
-            student_steps=_steps(passes, 4, 200),
+            teacher_steps=teacher,
+            student_steps=student,
             answers_gib=_answers_gib(len(sizes), chosen) if len(set(sizes.values())) == 1 else None,
+            minutes=minutes(area * chosen**2, teacher, student),
         )
 
 
-def _size_for(share: float, native: int) -> int:
-    """The least size at which a box of this share of the longest side has `SMALLEST` pixels, at most the native one."""
-    fitting = [size for size in SIZES if size * share >= SMALLEST]
+def _size_for(share: float, native: int, pixels: int) -> int:
+    """The least size at which a box of this share of the longest side has so many pixels, at most the native one."""
+    fitting = [size for size in SIZES if size * share >= pixels]
     return min(fitting[0] if fitting else SIZES[-1], max(native, SIZES[0]))
 
 
@@ -81,6 +100,13 @@ def _answers_gib(images: int, size: int) -> float | None:
     return gib if gib <= MOST_ANSWERS else None
 
 
-def _steps(passes: float, epochs: int, least: int) -> int:
-    """So many passes over the training images, but at least `least` steps: small sets are seen more often."""
-    return max(least, 100 * round(passes * epochs / 100))
+def _steps(images: int, boxes: float, area: float) -> tuple[int, int]:
+    """Of a student and a teacher, for so many images with so many boxes each, of that area in pixels."""
+    passes = images / BATCH
+    if images > SMALL_SET:
+        return max(200, 100 * round(passes * 4 / 100)), max(1200, 100 * round(passes * 12 / 100))
+    least, most = STUDENT_STEPS
+    wanted = min(most, max(least, 50 * round(BOXES_SEEN / BATCH / boxes / 50)))
+    fitting = [(steps, max(TEACHER_STEPS, 4 * steps)) for steps in range(least, wanted + 1, 50)]
+    affordable = [(student, teacher) for student, teacher in fitting if minutes(area, teacher, student) <= MINUTES]
+    return max(affordable, default=fitting[0])

@@ -1,16 +1,22 @@
 """What this study cannot show, stated from its own facts."""
 
-from detdistill.analysis.summary import Summary, by_level
+from detdistill.analysis.summary import Summary, baseline, by_level
 from detdistill.dataset.manifest import Manifest
 from detdistill.report import numbers
 from detdistill.report.names import Names
 from detdistill.report.provenance import Provenance
+
+ROOM = 0.1
+"""How far in AP50 a teacher must be above the plain student for distillation to be seen."""
+LEARNT = 0.3
+"""The AP50 of a teacher that has something to teach."""
 
 
 def limitations(summary: Summary, names: Names, manifest: Manifest, provenance: Provenance) -> list[str]:
     """One sentence or two for each limit, the most important first."""
     told = [
         _missing(summary, names),
+        *_gaps(summary, names),
         _seeds(summary),
         _teachers(summary),
         _scale(summary, manifest, provenance),
@@ -28,6 +34,32 @@ def _missing(summary: Summary, names: Names) -> str:
                 noun = "seed" if len(stats["missing"]) == 1 else "seeds"
                 gone.append(f"{names.pair(pair)} {names.recipe(pair, recipe)} ({noun} {seeds})")
     return f"Without results, and shown as missing: {numbers.listing(gone)}." if gone else ""
+
+
+def _gaps(summary: Summary, names: Names) -> list[str]:
+    """For each pair that leaves nothing to gain: that it cannot show distillation, why, and what to change."""
+    told = []
+    for pair, content in summary["pairs"].items():
+        plain, teacher = baseline(content), content["teacher"]["AP50"]["mean"]
+        student = plain["AP50"]["mean"] if plain else None
+        if student is None or teacher is None or teacher - student >= ROOM:
+            continue
+        if teacher < LEARNT:
+            why = (
+                "the teacher itself has learnt little; a longer schedule of the teacher, larger images or more images "
+                "would have to come first"
+            )
+        else:
+            why = (
+                "the data are no harder than what the plain student learns by itself; fewer steps or a smaller student "
+                "would leave something to gain"
+            )
+        told.append(
+            f"{names.pair(pair)} cannot show distillation on these data as it is: the teacher's AP50 of "
+            f"{numbers.points(teacher)} is {numbers.points(teacher - student, signed=True)} points from the plain "
+            f"student's {numbers.points(student)}, where at least {numbers.points(ROOM)} above are needed. Here {why}."
+        )
+    return told
 
 
 def _seeds(summary: Summary) -> str:
