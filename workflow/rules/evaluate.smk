@@ -39,8 +39,8 @@ rule latency:
         "logs/{study}/{pair}/latency.log",
     conda:
         ENVIRONMENT
-    # All of them, so that nothing else runs beside it; it uses one.
-    threads: workflow.cores or 1
+    # All that there are here, so that nothing else runs beside it; it uses one. A cluster gives a job its own.
+    threads: workflow.resource_settings.cores or 1
     resources:
         **needs("latency"),
     message:
