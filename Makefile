@@ -21,7 +21,7 @@ test: environment
 	$(INSIDE) pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 test-slow: environment
-	$(INSIDE) pytest -m slow
+	$(INSIDE) pytest -m slow --numprocesses 2 --dist loadfile
 
 test-all: test test-slow
 
