@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from detdistill.core import paths
 from detdistill.dataset.prepared import Annotations, manifest_of
-from detdistill.evaluate import predictions
+from detdistill.evaluate import maps, predictions
 
 STUDY = "fake"
 IMAGES = {"train": 2, "val": 8, "test": 12}
@@ -291,8 +291,15 @@ def _run(
         "absent": {"test.AP_large": "no object of that size in the split"},
     }
     put("metrics.json", metrics)
+    strong = {f"neck.{stride}": _map(draw, data, stride) for stride in (4, 8)}
+    maps.save(root / paths.run(STUDY, pair, recipe, seed, "maps.safetensors"), strong)
     found = {split: [_detections(objects, draw, data, ap50) for objects in truth[split]] for split in ("val", "test")}
     predictions.save(root / paths.run(STUDY, pair, recipe, seed, "predictions.safetensors"), found)
+
+
+def _map(draw: random.Random, data: Data, stride: int) -> torch.Tensor:
+    cells = -(-data.height // stride), -(-data.width // stride)
+    return torch.rand(cells, generator=torch.Generator().manual_seed(draw.randrange(2**31)))
 
 
 def _split(ap50: float, draw: random.Random, data: Data) -> dict[str, Any]:

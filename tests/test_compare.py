@@ -13,6 +13,7 @@ from detdistill.analysis.summarize import summarize
 from detdistill.cli import app
 from detdistill.core import paths
 from detdistill.core.errors import UserError
+from detdistill.report import comparison
 
 PAIRS = ("retinanet", "faster_rcnn")
 
@@ -92,6 +93,38 @@ def test_a_tuning_that_took_another_weight_is_told(half):
     lines = {(line.pair, line.recipe): line for line in compare.compare(first, second)}
     assert str(lines["retinanet", "pkd"]).endswith("and 64 times its unit)")
     assert [line.recipe for line in lines.values() if line.tuned] == ["pkd"]
+
+
+def test_the_page_says_what_the_lines_say_in_both_forms(half, tmp_path):
+    first, second = half("first", (0, 1)), half("second", (2, 3), shift={("faster_rcnn", "pkd"): -0.05})
+    pages = [tmp_path / f"page.{form}" for form in ("html", "pdf")]
+    for page in pages:
+        found = CliRunner().invoke(app, ["compare", first, second, "--page", str(page)])
+        assert found.exit_code == 1, found.output
+    last = found.output.splitlines()[-1]
+    html, pdf = pages[0].read_text(), pages[1].read_bytes()
+    assert f"{last[0].upper()}{last[1:]}." in html
+    assert html.count("differs</td>") == found.output.count(": NO") > 0
+    assert html.count("agrees</td>") == found.output.count(": yes")
+    assert "https://" not in html.replace("http://www.w3.org", "")
+    assert pdf.startswith(b"%PDF")
+    CliRunner().invoke(app, ["compare", first, second, "--page", str(pages[1])])
+    assert pages[1].read_bytes() == pdf
+
+
+def test_a_page_of_another_kind_is_refused_before_any_work(tmp_path):
+    with pytest.raises(UserError, match=r"page\.docx: a page ends in \.pdf or \.html"):
+        comparison.checked(tmp_path / "page.docx")
+
+
+def test_a_missing_recipe_is_missing_on_the_page(half, tmp_path):
+    def lose():
+        for seed in (2, 3):
+            fake_study.remove(Path(), "retinanet", "crosskd", seed)
+
+    page = tmp_path / "page.html"
+    told(half("first", (0, 1)), half("second", (2, 3), lose), "--page", str(page))
+    assert page.read_text().count("missing</td>") == 2  # AP50 and AP
 
 
 def test_comments_and_the_title_are_no_difference(half):

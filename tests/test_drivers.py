@@ -21,7 +21,7 @@ EVALUATED = ("headline.json", "metrics.json", "predictions.safetensors", "maps.s
 TUNED = ("tuning.json", "timing.json")
 DATA = ("images", "train.json", "val.json", "test.json", "manifest.json", "timing.json")
 SUMMARIZED = ("summary.json", "cost.json", "timing.json")
-FIGURES = ("taxonomy", "gains", "curves", "schedules", "cost", "pareto", "classes", "detections", "dag")
+FIGURES = ("taxonomy", "gains", "curves", "schedules", "cost", "pareto", "classes", "detections", "maps", "dag")
 
 # The folders below src/detdistill that DVC takes whole.
 WHOLE = ("analysis", "core", "data", "dataset", "detectors", "distill", "evaluate", "report", "train")

@@ -26,7 +26,7 @@ from detdistill.dataset.records import Record
 from detdistill.report import limitations, literature, numbers, prose, provenance, setup_prose, setup_tables, tables
 from detdistill.report.citations import Citations
 from detdistill.report.document import document
-from detdistill.report.figures import detections, schedules
+from detdistill.report.figures import pictures, schedules
 from detdistill.report.figures.dag import counts
 from detdistill.report.figures.gains import common_methods
 from detdistill.report.figures.style import class_labels
@@ -468,11 +468,11 @@ def test_of_a_long_image_the_part_with_most_objects_is_shown():
         labels, areas = torch.zeros(n, dtype=torch.int64), torch.ones(n, dtype=torch.float64)
         return Record(1, "a.png", width, height, None, None, torch.tensor(boxes), labels, areas, flags, flags)
 
-    assert detections.window(record(128, 96, [0.0, 0.0, 9.0, 9.0])) == (0, 0, 128, 96)
+    assert pictures.window(record(128, 96, [0.0, 0.0, 9.0, 9.0])) == (0, 0, 128, 96)
     tall = record(20, 4000, [0.0, 10.0, 8.0, 18.0], [0.0, 2000.0, 8.0, 2008.0], [9.0, 2010.0, 15.0, 2016.0])
-    assert detections.window(tall) == (0, 1988, 20, 2020)
-    assert detections.cut(tall)
-    left, _, right, _ = detections.window(record(4000, 20, [3990.0, 1.0, 3998.0, 9.0]))
+    assert pictures.window(tall) == (0, 1988, 20, 2020)
+    assert pictures.cut(tall)
+    left, _, right, _ = pictures.window(record(4000, 20, [3990.0, 1.0, 3998.0, 9.0]))
     assert (left, right) == (3940, 4000)
 
 

@@ -171,6 +171,7 @@ def compare(
     other: Annotated[
         str | None, typer.Argument(metavar="[REPORT]", help="The same; default: that study's in the last Git commit.")
     ] = None,
+    page: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as a page, too: .pdf or .html.")] = None,
 ) -> None:
     """Did I reproduce it? Hold a study's figures against another run of it: the committed one, or a second report.
 
@@ -179,8 +180,15 @@ def compare(
     """
     from detdistill.analysis import compare
 
+    if page:
+        from detdistill.report import comparison
+
+        comparison.checked(page)
     ours = compare.read(report)
-    lines = compare.compare(ours, compare.read(other) if other else compare.committed(ours["study"]))
+    theirs = compare.read(other) if other else compare.committed(ours["study"])
+    lines = compare.compare(ours, theirs)
+    if page:
+        comparison.page(page, ours, theirs, lines, (report, other or "the last commit"))
     for line in lines:
         typer.echo(str(line))
     typer.echo(compare.verdict(lines))

@@ -16,7 +16,7 @@ from detdistill.core import paths
 from detdistill.core.params import DistilledRun, Pair, PlainRun, Study, load_recipe, load_tuning
 
 CURVES = {"curve.csv": {"x": "step", "y": "loss"}, "learning.json": {"x": "step", "y": "AP50"}}
-FIGURES = ("taxonomy", "gains", "curves", "schedules", "cost", "pareto", "classes", "detections", "dag")
+FIGURES = ("taxonomy", "gains", "curves", "schedules", "cost", "pareto", "classes", "detections", "maps", "dag")
 OWN = Path("src/detdistill")
 """A checkout's source; a folder that `detdistill init` made has none."""
 
@@ -292,7 +292,7 @@ def _report(study: Study) -> Stage:
             *(paths.data(name, file) for file in ("val.json", "timing.json")),
             Path("runs", name),
             *(paths.summary(name).with_name(f) for f in ("summary.json", "cost.json", "timing.json")),
-            *_source(*JUDGING, "distill", "train/history.py", "report"),
+            *_source(*JUDGING, "distill", "evaluate/maps.py", "train/history.py", "report"),
         ],
         [paths.params(name, "study")],
         [paths.report(name).with_suffix(kind) for kind in (".pdf", ".html")]

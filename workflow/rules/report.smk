@@ -47,6 +47,7 @@ rule report:
         "data/{study}/timing.json",
         "params/{study}/study.yaml",
         JUDGING,
+        source("evaluate", "maps"),
         source("train", "history"),
         everything("distill"),
         everything("report"),

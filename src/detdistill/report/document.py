@@ -12,7 +12,7 @@ from detdistill.core.params import Study
 from detdistill.dataset.manifest import Manifest
 from detdistill.report import appendix_tables, limitations, numbers, prose, setup_prose, setup_tables, tables, verdicts
 from detdistill.report.citations import Citations
-from detdistill.report.figures import classes, detections
+from detdistill.report.figures import classes, pictures
 from detdistill.report.figures.dag import counts
 from detdistill.report.literature import REVIEW, Literature
 from detdistill.report.names import Names
@@ -28,7 +28,7 @@ def document(
     names, citations = Names(summary, literature), Citations(literature)
     review = citations.mark(REVIEW).strip()
     pairs = summary["pairs"]
-    tuning = appendix_tables.tuning(summary, names)
+    tuning, equal_cost = appendix_tables.tuning(summary, names), tables.equal_cost(summary, cost, names)
     return {
         "study": study.study,
         "title": study.title,
@@ -46,7 +46,7 @@ def document(
         "chosen": numbers.listing([_chosen(summary, pair, names) for pair in pairs]),
         "numbered": classes.numbered(manifest),
         "area": _area(summary),
-        "cut": any(detections.cut(record) for record in manifest.split(detections.SPLIT).records),
+        "cut": any(pictures.cut(record) for record in manifest.split(pictures.SPLIT).records),
         "iou": f"{IOU:g}",
         "sizes": numbers.listing([numbers.count(bound) for bound in summary["size_bounds"]]),
         "recipes": len(by_level(summary)),
@@ -57,7 +57,7 @@ def document(
             "methods": asdict(setup_tables.methods(summary, names, literature, citations)),
             "results": asdict(tables.results(summary, names)),
             "price": asdict(tables.price(summary, cost, names)),
-            "equal_cost": asdict(tables.equal_cost(summary, cost, names)),
+            "equal_cost": asdict(equal_cost) if equal_cost else None,
             "mistakes": asdict(tables.mistakes(summary, names)),
             "regions": asdict(tables.regions(summary, names, literature)),
             "tuning": asdict(tuning) if tuning else None,

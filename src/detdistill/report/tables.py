@@ -63,12 +63,13 @@ def lean(table: Table) -> Table:
 
 def results(summary: Summary, names: Names) -> Table:
     """The table by level: every pair's teacher and plain students, then its recipes from the backbone onwards."""
+    interval = " [95 %]" if verdicts.judged(summary) else ""
     header = [
         "Level",
         "Recipe",
         "AP50 (%)",
         "AP (%)",
-        "Gain in AP50\n(points) [95 %]",
+        f"Gain in AP50\n(points){interval}",
         "p",
         "Gap\nclosed",
         "Verdict",
@@ -127,14 +128,20 @@ def price(summary: Summary, cost: Cost, names: Names) -> Table:
     return lean(Table(header, "lrrrrrr", groups))
 
 
-def equal_cost(summary: Summary, cost: Cost, names: Names) -> Table:
-    """Every recipe against plain training of the same core time, without its teacher and with a share of it."""
+def equal_cost(summary: Summary, cost: Cost, names: Names) -> Table | None:
+    """Every recipe against plain training of the same core time, without its teacher and with a share of it.
+
+    None where no pair has plain students of several schedules, between which a time could lie.
+    """
+    if all(len(content["plain"]) < 2 for content in summary["pairs"].values()):
+        return None
     groups = []
     for pair, content in summary["pairs"].items():
         costs = cost["pairs"][pair]["recipes"]
         rows = [_equal(names.recipe(pair, name), stats, costs[name]) for name, stats in distilled(content).items()]
         groups.append(Group(names.pair(pair), rows))
-    each = ["Core time\n(s)", "Plain\n(%)", "Difference\n(points) [95 %]"]
+    interval = " [95 %]" if verdicts.judged(summary) else ""
+    each = ["Core time\n(s)", "Plain\n(%)", f"Difference\n(points){interval}"]
     spans = [("", 2), ("Without the teacher", 3), ("With its share", 3)]
     return lean(Table(["Recipe", "AP50\n(%)", *each, *each], "lr" + "rrr" * 2, groups, spans))
 
@@ -170,19 +177,31 @@ def mistakes(summary: Summary, names: Names) -> Table:
 
 
 def regions(summary: Summary, names: Names, literature: Literature) -> Table:
-    """The share of the gradient inside objects at the first validation and at the last, of each loss of a run."""
+    """The share of the gradient inside objects, of a run's native losses and of each of its methods.
+
+    At the first validation and at the last; a method is named where a recipe has several.
+    """
+    header = ["Model", "First", "Last", "Method", "First", "Last"]
+    spans = [("", 1), ("Native losses (%)", 2), ("", 1), ("Distillation (%)", 2)]
     groups = []
     for pair, content in summary["pairs"].items():
         rows = []
         for name, stats in _models(content):
-            first, last = stats["inside"]["first"], stats["inside"]["last"]
-            for loss in last:
-                if loss != AREA:
-                    told = "Native" if loss == NATIVE else literature.name(loss)
-                    shares = [numbers.points(each[loss]["mean"]) for each in (first, last)]
-                    rows.append([names.recipe(pair, name), told, *shares])
+            if not stats["inside"]["last"]:
+                continue
+            losses = [loss for loss in stats["inside"]["last"] if loss not in (AREA, NATIVE)]
+            told = [literature.name(loss) for loss in losses] if len(losses) > 1 else [""]
+            shares = [_inside(stats, loss) for loss in losses] or [[numbers.NONE] * 2]
+            starts = [[names.recipe(pair, name), *_inside(stats, NATIVE)], *[[""] * 3] * (len(told) - 1)]
+            rows += [[*start, method, *share] for start, method, share in zip(starts, told, shares, strict=True)]
         groups += [Group(names.pair(pair), rows)] if rows else []
-    return Table(["Model", "Loss", "First", "Last"], "llrr", groups, [("", 2), ("Inside objects (%)", 2)])
+    return lean(Table(header, "lrrlrr", groups, spans))
+
+
+def _inside(stats: RunStats, loss: str) -> list[str]:
+    """At the first validation and at the last."""
+    told = (stats["inside"][when].get(loss) for when in ("first", "last"))
+    return [numbers.points(stat["mean"]) if stat else numbers.NONE for stat in told]
 
 
 def _models(content: PairSummary) -> list[tuple[str, RunStats]]:

@@ -7,10 +7,10 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from detdistill.analysis.cost import Cost, PairCost
 from detdistill.analysis.summary import PairSummary, Summary, distilled
-from detdistill.report.figures.style import FULL_WIDTH, INK, PLAIN, colour, light_grid
+from detdistill.report.figures.style import FULL_WIDTH, INK, PLAIN, across_of, colour, light_grid, panels_of
 from detdistill.report.names import Names
 
-_HEIGHT = 2.9  # inches, of which the panels have all but:
+_HEIGHT, _LOW = 2.9, 2.2  # inches, the second where plain training has one schedule; the panels have all of it but:
 _OUTSIDE = 0.8
 _LABEL_SIZE = 6.3
 _LETTER = 0.021
@@ -24,17 +24,19 @@ Point = tuple[float, float, str]
 
 def draw(summary: Summary, cost: Cost, names: Names) -> Figure:
     """A panel a pair: filled without the teacher, open with a share of its training; the line is plain training."""
-    pairs = summary["pairs"]
+    pairs, across = summary["pairs"], across_of(len(summary["pairs"]))
     most = max(len(distilled(content)) for content in pairs.values())
-    height = max(_HEIGHT, _OUTSIDE + most * _LINE)
-    figure = Figure(figsize=(FULL_WIDTH, height), layout="constrained")
-    panels = figure.subplots(1, len(pairs), squeeze=False)[0]
+    ladder = any(len(content["plain"]) > 1 for content in pairs.values())
+    height = max(_HEIGHT if ladder else _LOW, _OUTSIDE + most * _LINE)
+    figure = Figure(figsize=(FULL_WIDTH, height * -(-len(pairs) // across)), layout="constrained")
+    panels = panels_of(figure, len(pairs))
     for axes, (pair, content) in zip(panels, pairs.items(), strict=True):
         points = _panel(axes, pair, content, cost["pairs"][pair], names)
-        _labels(axes, points, _LETTER * len(pairs) / 3, _LINE / (height - _OUTSIDE))
+        _labels(axes, points, _LETTER * across / 3, _LINE / (height - _OUTSIDE))
         axes.set_title(names.pair(pair), fontweight="bold")
-    panels[0].set_ylabel("Test AP50 (%)")
-    figure.legend(handles=_legend(), loc="outside lower center", ncols=3)
+    for axes in panels[::across]:
+        axes.set_ylabel("Test AP50 (%)")
+    figure.legend(handles=_legend(ladder), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -84,9 +86,11 @@ def _labels(axes: Axes, points: list[Point], letter: float, line: float) -> None
         axes.text(right, height - shift, f" {name}", va="center", fontsize=_LABEL_SIZE)
 
 
-def _legend() -> list[Line2D]:
+def _legend(ladder: bool) -> list[Line2D]:
     return [
-        Line2D([], [], color=PLAIN, marker="o", ms=4, mec="white", label="plain training, by schedule"),
+        Line2D([], [], color=PLAIN, marker="o", ms=4, mec="white", label="plain training, by schedule")
+        if ladder
+        else Line2D([], [], linestyle="", marker="o", ms=4, mfc=PLAIN, mec="white", label="plain training"),
         Line2D([], [], linestyle="", marker="o", ms=5, mfc=INK, mec="white", label="recipe, without its teacher"),
         Line2D(
             [], [], linestyle="", marker="o", ms=4, mfc="white", mec=INK, label="with a share of the teacher's training"

@@ -5,28 +5,59 @@ from collections import defaultdict
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from detdistill.analysis.results import read_learning
-from detdistill.analysis.summary import RunStats, Summary, distilled
+from detdistill.analysis.summary import RunStats, Summary, by_level, distilled
 from detdistill.core import paths
-from detdistill.report.figures.style import FULL_WIDTH, PLAIN, TEACHER, colour, columns, legend_below, light_grid
+from detdistill.report.figures.style import (
+    FULL_WIDTH,
+    PLAIN,
+    TEACHER,
+    across_of,
+    colour,
+    columns,
+    group,
+    legend_below,
+    light_grid,
+    panels_of,
+)
 from detdistill.report.names import Names
 
 # Recipes of one level share a hue, so they differ by their dashes.
 _PANEL_HEIGHT, _LEGEND_LINE = 2.1, 0.14  # inches
+MOST_LINES = 12  # of a panel whose lines have a name each
 _DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.5), (1.2, 1.2), (6, 1.2, 1.2, 1.2), (2.5, 1.2))
 
 
 def draw(summary: Summary, names: Names) -> Figure:
-    """One panel a pair: teacher, plain students and every recipe, in steps of their own schedule."""
-    pairs = list(summary["pairs"])
-    longest = max(1 + len(content["recipes"]) for content in summary["pairs"].values())
-    height = _PANEL_HEIGHT + _LEGEND_LINE * math.ceil(longest / columns(len(pairs)))
-    figure = Figure(figsize=(FULL_WIDTH, height), layout="constrained")
-    for axes, pair in zip(figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0], pairs, strict=True):
+    """One panel a pair: teacher, plain students and every recipe, in steps of their own schedule.
+
+    A legend a panel, or where that would be long, one of the levels' colours for all.
+    """
+    pairs = summary["pairs"]
+    longest = max(1 + len(content["recipes"]) for content in pairs.values())
+    crowded = longest > MOST_LINES or len(pairs) > 3
+    rows = -(-len(pairs) // across_of(len(pairs)))
+    legend = 0.3 if crowded else _LEGEND_LINE * math.ceil(longest / columns(len(pairs)))
+    figure = Figure(figsize=(FULL_WIDTH, _PANEL_HEIGHT * rows + legend), layout="constrained")
+    panels = panels_of(figure, len(pairs), sharey=True)
+    for axes, pair in zip(panels, pairs, strict=True):
         _panel(axes, summary, pair, names)
-    figure.axes[0].set_ylabel("Validation AP50 (%)")
+        if not crowded:
+            legend_below(axes, len(pairs))
+    for axes in panels[:: across_of(len(pairs))]:
+        axes.set_ylabel("Validation AP50 (%)")
+    if crowded:
+        figure.legend(handles=_levels(summary), loc="outside lower center", ncols=6, columnspacing=1.2)
     return figure
+
+
+def _levels(summary: Summary) -> list[Line2D]:
+    """What the colours say."""
+    acting = {group(stats["levels"]): colour(stats["levels"]) for _, _, stats in by_level(summary)}
+    hues = {"Teacher": TEACHER, "Plain student": PLAIN, **acting}
+    return [Line2D([], [], color=hue, label=label) for label, hue in hues.items()]
 
 
 def _panel(axes: Axes, summary: Summary, pair: str, names: Names) -> None:
@@ -53,7 +84,6 @@ def _panel(axes: Axes, summary: Summary, pair: str, names: Names) -> None:
     axes.set_title(names.pair(pair), fontweight="bold")
     axes.set(xlabel="Training steps", xlim=(0, None), ylim=(0, None))
     light_grid(axes, "y")
-    legend_below(axes, len(summary["pairs"]))
 
 
 def _curve(study: str, pair: str, recipe: str, run: RunStats) -> dict[int, list[float]]:

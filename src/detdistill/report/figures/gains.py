@@ -5,10 +5,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
-from detdistill.analysis import taxonomy
 from detdistill.analysis.summary import RecipeStats, Summary, by_level
 from detdistill.report import numbers, verdicts
-from detdistill.report.figures.style import FULL_WIDTH, GREY, INK, colour, light_grid
+from detdistill.report.figures.style import FULL_WIDTH, GREY, INK, colour, group, light_grid
 from detdistill.report.literature import Literature
 from detdistill.report.names import Names
 
@@ -22,7 +21,7 @@ _ALONE, _COMMON = "o", "s"
 def draw(summary: Summary, names: Names, literature: Literature) -> Figure:
     """A line a recipe under the heading of its level; published gains are open marks, and never decide the axis."""
     rows = by_level(summary)
-    groups = list(dict.fromkeys(_group(stats) for _, _, stats in rows))
+    groups = list(dict.fromkeys(group(stats["levels"]) for _, _, stats in rows))
     height = len(rows) + len(groups)
     row = min(ROW_HEIGHT, (MOST_HEIGHT - _OUTSIDE) / max(height, 1))
     size = _FONT * row / ROW_HEIGHT
@@ -31,10 +30,10 @@ def draw(summary: Summary, names: Names, literature: Literature) -> Figure:
     common = common_methods(summary)
     left, right = _limits([stats for _, _, stats in rows])
     place = 0
-    for group in groups:
-        own = [row for row in rows if _group(row[2]) == group]
+    for title in groups:
+        own = [row for row in rows if group(row[2]["levels"]) == title]
         hue = colour(own[0][2]["levels"])
-        _beside(axes, place, -6, group, "right", fontweight="bold", fontsize=size, color=hue)
+        _beside(axes, place, -6, title, "right", fontweight="bold", fontsize=size, color=hue)
         place -= 1
         for pair, recipe, stats in own:
             _beside(axes, place, -6, names.across(pair, recipe), "right", fontsize=size)
@@ -57,10 +56,6 @@ def common_methods(summary: Summary) -> set[str]:
         for content in summary["pairs"].values()
     ]
     return set.intersection(*alone) if len(alone) > 1 else set()
-
-
-def _group(stats: RecipeStats) -> str:
-    return taxonomy.label(stats["levels"]) if len(stats["levels"]) == 1 else "Several levels"
 
 
 def _beside(axes: Axes, place: float, shift: float, text: str, align: str, x: float = 0, **style: object) -> None:

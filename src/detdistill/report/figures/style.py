@@ -10,6 +10,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from detdistill.analysis import taxonomy
 from detdistill.core.files import write_atomic
 
 # Inches on paper: the width of the text block of the report.
@@ -32,6 +33,7 @@ LEVEL = {
     "logit": "#a0522d",
 }
 SEVERAL_LEVELS = "#d55e00"
+AGREES, DIFFERS = "#009e73", "#d55e00"
 
 MARKERS = "osD^v"
 """A shape a pair."""
@@ -90,6 +92,25 @@ def class_labels(names: Sequence[str], letters: int) -> list[str]:
 def colour(levels: list[str]) -> str:
     """The hue of a recipe: its level's, or one of its own when it acts on several."""
     return LEVEL[levels[0]] if len(levels) == 1 else SEVERAL_LEVELS
+
+
+def group(levels: list[str]) -> str:
+    """What a hue stands for."""
+    return taxonomy.label(levels) if len(levels) == 1 else "Several levels"
+
+
+def panels_of(figure: Figure, pairs: int, **options: Any) -> list[Axes]:
+    """A panel a pair: up to three in a row, more in rows of two."""
+    across = across_of(pairs)
+    grid = figure.subplots(-(-pairs // across), across, squeeze=False, **options)
+    for axes in grid.flat[pairs:]:
+        axes.axis("off")
+    return list(grid.flat[:pairs])
+
+
+def across_of(pairs: int) -> int:
+    """How many of so many panels stand in a row."""
+    return pairs if pairs <= 3 else 2
 
 
 def columns(panels: int) -> int:
