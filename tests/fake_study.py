@@ -17,7 +17,7 @@ import torch
 import yaml
 from PIL import Image, ImageDraw
 
-from detdistill.core import paths
+from detdistill.core import paths, record
 from detdistill.dataset.prepared import Annotations, manifest_of
 from detdistill.evaluate import maps, predictions
 
@@ -373,4 +373,7 @@ def _timing(step: str, core_seconds: float) -> dict[str, Any]:
 
 def _json(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, allow_nan=False))
+    if path.name in record.RECORDS:
+        record.write(path, value, None, ())
+    else:
+        path.write_text(json.dumps(value, allow_nan=False))

@@ -16,7 +16,7 @@ def limitations(summary: Summary, names: Names, manifest: Manifest, provenance: 
     """One sentence or two for each limit, the most important first."""
     told = [
         _missing(summary, names),
-        *_gaps(summary, names),
+        *gaps(summary, names),
         _seeds(summary),
         _teachers(summary),
         _scale(summary, manifest, provenance),
@@ -36,7 +36,7 @@ def _missing(summary: Summary, names: Names) -> str:
     return f"Without results, and shown as missing: {numbers.listing(gone)}." if gone else ""
 
 
-def _gaps(summary: Summary, names: Names) -> list[str]:
+def gaps(summary: Summary, names: Names) -> list[str]:
     """For each pair that leaves nothing to gain: that it cannot show distillation, why, and what to change."""
     told = []
     for pair, content in summary["pairs"].items():
