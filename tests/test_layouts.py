@@ -1,5 +1,6 @@
 """`study new` on data as people keep them: the same boxes from every layout, and one line for what cannot be read."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -103,6 +104,33 @@ def test_several_kinds_are_told_and_one_can_be_named(own):
     assert said[0].endswith("; also yolo, which --kind yolo takes instead")
     shutil.rmtree("params")
     assert "YOLO files" in made(own, kind="yolo")[0][0]
+
+
+def test_classes_without_an_object_are_left_out(own):
+    WHOLE["coco_whole"](own)
+    content = json.loads((own / "labels.json").read_text())
+    content["categories"].append({"id": 9, "name": "cells"})
+    (own / "labels.json").write_text(json.dumps(content))
+    said, _ = made(own)
+    assert "left out, for want of any object: one class, cells" in said
+    assert load("mine").classes == list(CLASSES)
+
+
+def test_images_that_no_annotation_names_are_told(own):
+    voc_annots(own)
+    (own / "annots/cell9.xml").unlink()
+    said, parts = made(own)
+    assert "one image that no annotation names is left out: images/cell9.jpg" in said
+    assert sum(map(len, parts.values())) == 13
+
+
+def test_another_kind_that_cannot_be_read_is_no_obstacle(own):
+    voc_annots(own)
+    table(own / "old.csv", ["gone1", "gone2"], header=True)
+    assert "VOC files" in made(own)[0][0]
+    shutil.rmtree("params")
+    shutil.rmtree("data")
+    assert "own/old.csv: its images, 'gone1.jpg' and so on, are not in" in str(refused(own, kind="csv"))
 
 
 def test_the_frames_of_a_video_stay_together(own):
@@ -216,6 +244,7 @@ def test_labels_without_image_and_images_without_labels(own):
     ("text", "said"),
     [
         ("names: {0: a, 2: b}", "data.yaml: names: the numbers 0 to 1 are needed, found [0, 2]"),
+        ("names: [a, a]", "data.yaml: names: 'a' is there twice"),
         ("names: 3", "data.yaml: names: a list, or a mapping from numbers to names, is needed; found 3"),
         ("names: [RBC, WBC]\nnc: 3", "data.yaml: nc: 3, but there are 2 names"),
         ("names: [RBC, WBC]\ntrain: photos", "data.yaml: train: no folder 'photos' of images below own"),

@@ -96,7 +96,7 @@ def test_small_objects_and_rare_classes_are_told():
     found = Statistics.of(annotated(200, scale=0.15), 2, size=96)
     few, none = annotated(3), Annotations(CLASSES)
     none.add_image("x.jpg", WIDTH, HEIGHT, [])
-    told = said.proposal(found, {"train": few, "val": few, "test": none}, list(CLASSES))
+    told = said.proposal(found, {"train": few, "val": few, "test": none}, CLASSES, CLASSES)
     assert any(f"--size {found.whole_size} has them" in line for line in told)
     assert any(
         "few objects to train and test with" in line and "RBC (3 and 0) and WBC (3 and 0)" in line for line in told

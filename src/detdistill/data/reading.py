@@ -19,7 +19,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Of files that are taken for images, in small letters."""
 
 
-def _once(names: list[str]) -> list[str]:
+def once(names: list[str]) -> list[str]:
+    """The names again. Raises ValueError when one is there twice."""
     if twice := [name for place, name in enumerate(names) if name in names[:place]]:
         raise ValueError(f"{twice[0]!r} is there twice")
     return names
@@ -36,7 +37,7 @@ class Reading(Slice):
 
     source: Source | None = None
     folder: str = "."
-    classes: Annotated[list[str], Field(min_length=1), AfterValidator(_once)] | None = None
+    classes: Annotated[list[str], Field(min_length=1), AfterValidator(once)] | None = None
     resize: Annotated[int, Field(ge=16)] | None = None
     hold_out: HoldOut | None = None
     broken_images: Literal["refuse", "skip"] = "refuse"

@@ -8,14 +8,14 @@ beside the image where no folder is called `images`; an image without such a fil
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.core.files import read_bytes
 from detdistill.data.annotate import write
 from detdistill.data.faults import Faults
-from detdistill.data.reading import SUFFIXES, Raw, RawImage, RawObject, Reading, SplitName, below
+from detdistill.data.reading import SUFFIXES, Raw, RawImage, RawObject, Reading, SplitName, below, once
 from detdistill.data.tree import Tree
 
 ROUNDING = 1e-6
@@ -31,7 +31,7 @@ class Params(Reading):
     """
 
     kind: Literal["yolo"]
-    names: Annotated[list[str], Field(min_length=1)]
+    names: Annotated[list[str], Field(min_length=1), AfterValidator(once)]
     splits: dict[SplitName, Annotated[list[str], Field(min_length=1)]]
 
 

@@ -13,6 +13,7 @@ from detdistill.core.errors import UserError
 from detdistill.core.files import write_atomic
 from detdistill.core.params import Name
 from detdistill.data.annotate import annotate
+from detdistill.data.reading import Raw
 from detdistill.new_study import said
 from detdistill.new_study.layouts import Kind, find
 from detdistill.new_study.parts import part
@@ -65,20 +66,31 @@ def new(
         values["broken_images"] = broken_images
     parted = part(values, seed)
     made = annotate(parted.params, parted.raw, f" of {folder}")
-    statistics = Statistics.of(made["train"], len(parted.raw.classes), size)
+    classes = _occurring(parted.raw)
+    statistics = Statistics.of(made["train"], len(classes), size)
     told = [
-        said.found(folder, layout, parted, made, others),
+        said.found(folder, layout, parted, made, classes, others),
         *parted.notes,
+        *said.absent(parted.raw.classes, classes),
+        *said.unnamed(parted.raw),
         *said.faults(made),
-        *said.proposal(statistics, made, parted.raw.classes),
+        *said.proposal(statistics, made, parted.raw.classes, classes),
     ]
     partial = target.with_name(f".{study}.partial")
     content = {**parted.values, "resize": statistics.size}
+    if classes != parted.raw.classes:
+        content["classes"] = classes
     for name, text in slices(study, title or study.replace("_", " "), content, statistics).items():
         write_atomic(partial / name, text.encode())
     partial.rename(target)
     check(study)
     return NewStudy(target, told)
+
+
+def _occurring(raw: Raw) -> list[str]:
+    """The classes that have an object: exports add one that has none, and YOLO's names are often all of COCO's."""
+    found = {each.name for images in raw.splits.values() for image in images for each in image.objects}
+    return [name for name in raw.classes if name in found]
 
 
 def _portable(folder: Path) -> str:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from detdistill.data.reading import SPLITS, SplitName
+from detdistill.data.reading import SPLITS, SUFFIXES, Raw, SplitName
 from detdistill.dataset.prepared import Annotations
 from detdistill.new_study.layouts.layout import Kind, Layout
 from detdistill.new_study.parts import HELD_OUT, Parted
@@ -20,16 +20,42 @@ FEW_BOXES = 20
 Made = Mapping[SplitName, Annotations]
 
 
-def found(place: Path, layout: Layout, parted: Parted, made: Made, others: Sequence[Kind]) -> str:
+def found(place: Path, layout: Layout, parted: Parted, made: Made, names: Sequence[str], others: Sequence[Kind]) -> str:
     """What the data are and how they are split."""
     counts = {split: made[split].summary()["images"] for split in SPLITS}
-    names = parted.raw.classes
     classes = counted(len(names), "class", "classes") + (
         f" ({', '.join(names)})" if len(names) <= CLASSES_NAMED else ""
     )
     told = f"{place}: {counted(sum(counts.values()), 'image')}, {layout.said}, {classes}, {_splits(parted)}: "
     told += listing([f"{count} {split}" for split, count in counts.items()])
     return told + "".join(f"; also {kind}, which --kind {kind} takes instead" for kind in others)
+
+
+def absent(said: Sequence[str], occurring: Sequence[str]) -> list[str]:
+    """The classes that the data name and that have no object."""
+    gone = [name for name in said if name not in occurring]
+    if not gone:
+        return []
+    more = f" and {len(gone) - CLASSES_NAMED} more" if len(gone) > CLASSES_NAMED else ""
+    count = counted(len(gone), "class", "classes")
+    return [f"left out, for want of any object: {count}, {', '.join(gone[:CLASSES_NAMED])}{more}"]
+
+
+def unnamed(raw: Raw) -> list[str]:
+    """The images beside those that are read, which no annotation of these splits names."""
+    files = {image.file for images in raw.splits.values() for image in images}
+    beside = {
+        file.relative_to(raw.root).as_posix()
+        for folder in {Path(file).parent for file in files}
+        if (raw.root / folder).is_dir()
+        for file in (raw.root / folder).iterdir()
+        if file.suffix.lower() in SUFFIXES
+    }
+    if not (gone := sorted(beside - files)):
+        return []
+    more = f" and {len(gone) - FAULTS_NAMED} more" if len(gone) > FAULTS_NAMED else ""
+    told = counted(len(gone), "image that no annotation names is", "images that no annotation names are")
+    return [f"{told} left out: {', '.join(gone[:FAULTS_NAMED])}{more}"]
 
 
 def faults(made: Made) -> list[str]:
@@ -51,8 +77,8 @@ def faults(made: Made) -> list[str]:
     return told
 
 
-def proposal(found: Statistics, made: Made, classes: Sequence[str]) -> list[str]:
-    """Sizes and lengths that are proposed, and what they let one expect."""
+def proposal(found: Statistics, made: Made, classes: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Sizes and lengths that are proposed, and what they let one expect; `names` are those of `classes` that occur."""
     told = [
         f"proposed: images of {found.size} pixels, where nine boxes in ten have {found.smallest:g}; "
         f"{found.teacher_steps} steps for a teacher, {found.student_steps} for a student, three seeds, five recipes; "
@@ -69,7 +95,7 @@ def proposal(found: Statistics, made: Made, classes: Sequence[str]) -> list[str]
         for name, train, tested in zip(
             classes, made["train"].summary()["boxes_per_class"], test["boxes_per_class"], strict=True
         )
-        if train < FEW_BOXES or tested < FEW_BOXES
+        if name in names and (train < FEW_BOXES or tested < FEW_BOXES)
     ]
     if rare:
         told.append(

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from detdistill.new_study.cost import trial
-from detdistill.new_study.statistics import BATCH, SMALLEST, Statistics
+from detdistill.new_study.statistics import BATCH, SMALL_SET, SMALLEST, Statistics
 
 STUDY = """\
 study: {study}
@@ -67,6 +67,9 @@ detector:
 
 HINT = """
   # Fewer where the plain student comes near its teacher, and nothing is left to gain; more where it learns nothing."""
+MIRROR = """\
+  # augment: {flip: 0.5}   # a teacher of few images gains by more of them, where a mirror image still is of its class
+"""
 RATE = "  lr: 0.003\n"
 TRUNK_RATE = """\
   lr: 0.0015       # on a trunk that is trained already ...
@@ -145,6 +148,8 @@ def _side(family: str, found: Statistics, teacher: bool) -> str:
     student = ([8, 16, 32], 16) if family == "faster_rcnn" else ([16, 32, 64], 32)
     widths, neck = ([32, 64, 128], 64) if teacher else student
     rate = TRUNK_RATE if teacher and family == "retinanet" else RATE
+    if teacher and found.images <= SMALL_SET:
+        rate += MIRROR
     if not teacher and found.answers_gib is not None:
         rate += ONCE.format(gib=found.answers_gib)
     return SIDE.format(

@@ -38,12 +38,18 @@ def find(place: Path, named: Named, kind: Kind | None = None) -> tuple[Path, Lay
     if not place.is_dir():
         raise UserError(f"{place}: no such folder or file")
     tree = Tree(place)
-    kinds = [kind] if kind else list(FIND)
-    found = {each: layout for each in kinds if (layout := FIND[each](tree, named))}
-    if not found:
-        raise UserError(f"{place}: {_nearest(tree, kind)}")
-    [first, *others] = found
-    return place, found[first], others
+    kinds = iter([kind] if kind else FIND)
+    for each in kinds:
+        if layout := FIND[each](tree, named):
+            return place, layout, [other for other in kinds if _is_there(other, tree)]
+    raise UserError(f"{place}: {_nearest(tree, kind)}")
+
+
+def _is_there(kind: Kind, tree: Tree) -> bool:
+    try:
+        return FIND[kind](tree, {}) is not None
+    except UserError:
+        return False  # not asked for, and not to be read either: nothing to tell
 
 
 def _file(place: Path, named: Named, kind: Kind | None) -> tuple[Path, Layout, list[Kind]]:
@@ -57,7 +63,8 @@ def _file(place: Path, named: Named, kind: Kind | None) -> tuple[Path, Layout, l
     near, wide = Tree(place.parent), place.parent.parent
     layout = only(near, place.name)
     if layout is None and place.parent.name:
-        near, layout = Tree(wide), only(Tree(wide), place.relative_to(wide).as_posix())
+        near = Tree(wide)
+        layout = only(near, place.relative_to(wide).as_posix())
     if layout is None:
         raise UserError(f"{place}: its images are neither below {place.parent} nor below {wide}")
     return near.root, layout, []

@@ -83,7 +83,10 @@ def _names(path: Path, described: dict[str, Any]) -> list[str]:
         raise UserError(f"{path}: names: a list, or a mapping from numbers to names, is needed; found {names!r}")
     if described.get("nc", len(names)) != len(names):
         raise UserError(f"{path}: nc: {described['nc']}, but there are {len(names)} names")
-    return [str(name) for name in names]
+    names = [str(name) for name in names]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"{path}: names: {twice[0]!r} is there twice")
+    return names
 
 
 def _splits(tree: Tree, path: Path, described: dict[str, Any]) -> dict[SplitName, str]:
