@@ -127,7 +127,7 @@ def make(
         teacher, plain, longer = PAIRS[pair]
         run(pair, paths.TEACHER, 0, teacher, STEPS, 460.0)
         latency = {side: {"milliseconds_per_image": time} for side, time in (("teacher", 21.4), ("student", 6.2))}
-        _json(root / paths.latency(STUDY, pair), {**latency, **_timing("latency", 4.0)})
+        record.write(root / paths.latency(STUDY, pair), {**latency, **_timing("latency", 4.0)}, None, ())
         for recipe in recipes(pair):
             _tuning(root, pair, recipe)
         for seed in seeds:
@@ -222,7 +222,7 @@ def _data(root: Path, data: Data) -> dict[str, Objects]:
     manifest = manifest_of(STUDY, "digits", list(data.classes), splits)
     manifest["splits"]["train"] |= {"images": 4000, "boxes": 14_000, **FAULTS}
     _json(root / paths.data(STUDY, "manifest.json"), manifest)
-    _json(root / paths.data(STUDY, "timing.json"), _timing("data", 9.0))
+    record.write(root / paths.data(STUDY, "timing.json"), _timing("data", 9.0), None, ())
     return truth
 
 
@@ -253,14 +253,17 @@ def _run(
     def put(name: str, value: Any) -> None:
         _json(root / paths.run(STUDY, pair, recipe, seed, name), value)
 
+    def recorded(name: str, content: dict[str, Any]) -> None:
+        record.write(root / paths.run(STUDY, pair, recipe, seed, name), content, None, ())
+
     taught, big = not recipe.startswith(("plain", "teacher")), recipe == paths.TEACHER
     times = {
         "training_core_seconds": 0.95 * core_seconds * draw.uniform(0.98, 1.02),
         "answers_core_seconds": 24.0 if taught else 0.0,
         "images_per_second": steps * BATCH / core_seconds,
     }
-    put("timing.json", {**_timing("train", core_seconds), **times})
-    put("evaluation.json", _timing("evaluate", 11.0))
+    recorded("timing.json", {**_timing("train", core_seconds), **times})
+    recorded("evaluation.json", _timing("evaluate", 11.0))
     points = range(250, steps + 1, 250)
     curve = [(step, ap50 * (1 - 2.7 ** (-4.5 * step / steps)) + draw.gauss(0, 0.006)) for step in points]
     put(
@@ -357,7 +360,7 @@ def _tuning(root: Path, pair: str, recipe: str) -> None:
     best = max(grid, key=lambda tried: tried["AP50"])["factor"]
     tuned = {"pair": pair, "recipe": recipe, "split": "val", "seed": 100, "share": 0.3, "schedule_factor": 0.5}
     _json(root / paths.tuning(STUDY, pair, recipe, "tuning.json"), {**tuned, "units": {}, "grid": grid, "factor": best})
-    _json(root / paths.tuning(STUDY, pair, recipe, "timing.json"), _timing("tune", 340.0))
+    record.write(root / paths.tuning(STUDY, pair, recipe, "timing.json"), _timing("tune", 340.0), None, ())
 
 
 def _timing(step: str, core_seconds: float) -> dict[str, Any]:

@@ -23,10 +23,11 @@ from detdistill.core.params import load_study
 from detdistill.dataset import manifest
 from detdistill.dataset.manifest import Skipped
 from detdistill.dataset.records import Record
+from detdistill.evaluate import maps as kept_maps
 from detdistill.report import limitations, literature, numbers, prose, provenance, setup_prose, setup_tables, tables
 from detdistill.report.citations import Citations
 from detdistill.report.document import document
-from detdistill.report.figures import pictures, schedules
+from detdistill.report.figures import maps, pictures, schedules
 from detdistill.report.figures.dag import counts
 from detdistill.report.figures.gains import common_methods
 from detdistill.report.figures.style import class_labels
@@ -200,7 +201,7 @@ def test_one_seed_has_no_verdict_and_says_so_once(study):
     said = prose.abstract(summary, cost, names, manifest.load("fake"))
     assert "no interval and no verdict is given" in said
     assert "every interval" not in said
-    assert {row[-1] for row in rows(tables.results(summary, names))[3:]} == {"no verdict"}
+    assert {row[-1] for row in rows(tables.results(summary, names, literature.load()))[3:]} == {"no verdict"}
     report("fake")
     assert "helps" not in printed().split()
 
@@ -236,9 +237,9 @@ def test_a_missing_run_is_missing(study):
     assert (recipes["pkd"]["missing"], recipes["pkd"]["AP50"]["n"]) == ([1], 1)
     assert (recipes["fgd"]["missing"], recipes["fgd"]["AP50"]["mean"], recipes["fgd"]["effect"]) == ([0, 1], None, None)
     names = Names(summary, literature.load())
-    table = {row[1]: row for row in rows(tables.results(summary, names))[:11]}
+    table = {row[1]: row for row in rows(tables.results(summary, names, literature.load()))[:11]}
     assert "seed 1 missing" in table["PKD"][2]
-    assert table["FGD"][2:] == ["missing", *[""] * 5]
+    assert (table["FGD"][2:7], table["FGD"][-1]) == (["missing", *[""] * 4], "")
     origin = provenance.collect(load_study("fake"), summary, manifest.load("fake"))
     first, *_ = limitations.limitations(summary, names, manifest.load("fake"), origin)
     missing = "Faster R-CNN FGD (seeds 0 and 1) and Faster R-CNN PKD (seed 1)"
@@ -439,6 +440,52 @@ def test_the_price_of_a_recipe_is_the_sum_of_its_parts(told):
     plain = cost["pairs"]["faster_rcnn"]["recipes"]["plain"]
     assert own["over_plain"] == pytest.approx(own["with_teacher"] / plain["core_seconds"])
     assert plain["asking"] is plain["teaching"] is None
+
+
+def test_a_study_of_one_schedule_has_no_table_of_equal_cost(told):
+    summary, cost, names, _ = told
+    assert tables.equal_cost(summary, cost, names)
+    for content in summary["pairs"].values():
+        content["plain"] = content["plain"][:1]
+    assert tables.equal_cost(summary, cost, names) is None
+
+
+def test_gradient_shares_have_a_row_a_recipe_and_one_for_each_further_method(told):
+    summary, _, names, _ = told
+    inside = summary["pairs"]["faster_rcnn"]["recipes"]["pkd_chen"]["inside"]
+    for point in inside.values():
+        point["chen"] = {**point["pkd"], "mean": 0.5}
+    found = tables.regions(summary, names, literature.load())
+    labels = [row[0] for group in found.groups[:1] for row in group.rows]
+    assert len(set(labels) - {""}) == len(labels) - 1
+    both = labels.index("PKD + Chen et al.")
+    first, second = found.groups[0].rows[both : both + 2]
+    assert (first[3], second) == ("PKD", ["", "", "", "Chen et al.", "50.0", "50.0"])
+
+
+def test_what_was_published_stands_beside_what_was_measured(told):
+    summary, _, names, _ = told
+    table = tables.results(summary, names, literature.load())
+    place = table.header.index("Published\n(points)")
+    paper = literature.load().published("pkd", "Faster R-CNN")
+    (told_of,) = [row[place] for row in table.groups[0].rows if row[1] == "PKD"]
+    assert told_of == f"+{paper.gain:.1f} ({round(100 * paper.gap_closed)} %)"
+
+
+def test_the_maps_drawn_are_those_kept_and_a_run_without_is_missing(told):
+    summary, _, names, data = told
+    content = summary["pairs"]["retinanet"]
+    best = best_recipe(content)
+    summary["pairs"] = {"retinanet": content}
+    _, teacher, plain, taught = maps.draw(summary, names, data).axes
+    for axes, recipe in ((teacher, "teacher"), (plain, "plain"), (taught, best)):
+        kept = kept_maps.load(paths.run("fake", "retinanet", recipe, 0, "maps.safetensors"))
+        (drawn,) = axes.images
+        assert drawn.get_array().tolist() == kept["neck.4"].tolist()
+        assert drawn.get_extent() == [0, 128, 96, 0]
+    content["teacher"]["AP50"]["n"] = 0
+    _, teacher, *_ = maps.draw(summary, names, data).axes
+    assert [text.get_text() for text in teacher.texts] == ["missing"]
 
 
 def test_a_table_has_no_column_of_nothing():

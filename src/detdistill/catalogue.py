@@ -91,6 +91,7 @@ def entry(name: str) -> Entry:
     paper = papers.paper(name)
     needs = method.taps | method.student_taps
     fits = [each for each, (taps, how) in FAMILIES.items() if needs <= taps and how in method.background]
+    told = papers.published(name, "Faster R-CNN" if fits == ["faster_rcnn"] else "")
     return Entry(
         name=name,
         level=files()[name].parent.name,
@@ -100,7 +101,7 @@ def entry(name: str) -> Entry:
         fits=fits,
         parameters=sum(each.numel() for each in _built(method, _first(name)).parameters()),
         held=known()[name].held,
-        gain=papers.gain(name, "Faster R-CNN" if fits == ["faster_rcnn"] else ""),
+        gain=told.gain if told else None,
     )
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from detdistill.analysis import taxonomy
 from detdistill.analysis.effects import Effect, Family, additive
-from detdistill.analysis.plan import Plan
 from detdistill.analysis.power import half_width, seeds_needed
 from detdistill.analysis.runs import AllRuns, run_stats
 from detdistill.analysis.sampling import sampling
+from detdistill.analysis.schedules import Schedules
 from detdistill.analysis.statistics import paired, stat
 from detdistill.analysis.summary import FamilySummary, RecipeStats, Tried, Tuned
 from detdistill.core import paths
@@ -20,14 +20,14 @@ Control = tuple[str, str]
 """A pair and one of its plain recipes: the key of a family."""
 
 
-def families(plan: Plan, runs: AllRuns) -> dict[Control, Family]:
+def families(schedules: Schedules, runs: AllRuns) -> dict[Control, Family]:
     """Plain recipe -> it and the recipes of its schedule, as far as they have an AP50 on the test split."""
     found = {}
-    for plain in plan.study.plain:
+    for plain in schedules.study.plain:
         recipes = {
             run.recipe: values
-            for run in plan.study.distilled
-            if run.pair == plain.pair and plan.control(run) == plain.recipe
+            for run in schedules.study.distilled
+            if run.pair == plain.pair and schedules.control(run) == plain.recipe
             if (values := runs[run.pair, run.recipe].test("AP50"))
         }
         baseline = runs[plain.pair, plain.recipe].test("AP50")
@@ -36,26 +36,28 @@ def families(plan: Plan, runs: AllRuns) -> dict[Control, Family]:
     return found
 
 
-def family_summary(plan: Plan, control: Control, family: Family) -> FamilySummary:
+def family_summary(schedules: Schedules, control: Control, family: Family) -> FamilySummary:
     """What the spread of a family allows to see."""
     return FamilySummary(
         plain=control[1],
         recipes=list(family.recipes),
-        schedule_factor=plan.slices[control].schedule_factor,
+        schedule_factor=schedules.slices[control].schedule_factor,
         spread=family.spread,
         freedom=family.freedom,
-        half_width=half_width(family, len(plan.study.seeds)),
+        half_width=half_width(family, len(schedules.study.seeds)),
         seeds_needed={name: seeds_needed(family, gain) for name, gain in GAINS.items()},
     )
 
 
-def compared(plan: Plan, run: PlainRun, runs: AllRuns, family: Family | None, effect: Effect | None) -> RecipeStats:
+def compared(
+    schedules: Schedules, run: PlainRun, runs: AllRuns, family: Family | None, effect: Effect | None
+) -> RecipeStats:
     """A student with its family and its effect; a plain one has neither, and stands beside the shortest schedule."""
-    plain = plan.control(run)
+    plain = schedules.control(run)
     own, base = runs[run.pair, run.recipe], runs[run.pair, plain]
     taught = run if isinstance(run, DistilledRun) else None
     teacher = taught.teaching if taught else None
-    methods = plan.source(run).methods
+    methods = schedules.source(run).methods
     method_levels = {method: taxonomy.level_of(method) for method in methods}
     above = runs[teacher, paths.TEACHER].test("AP50") if teacher else {}
     return RecipeStats(
@@ -66,14 +68,14 @@ def compared(plan: Plan, run: PlainRun, runs: AllRuns, family: Family | None, ef
         levels=taxonomy.ordered(set(method_levels.values())),
         methods=methods,
         method_levels=method_levels,
-        schedule_factor=plan.schedule(run),
+        schedule_factor=schedules.schedule(run),
         effect=effect,
         additive=additive(family).get(run.recipe) if family and effect else None,
         seed_gains=paired(own.test("AP50"), base.test("AP50")),
         gain_AP=_difference(own.test("AP"), base.test("AP")),
         gap_closed=_gap_closed(own.test("AP50"), base.test("AP50"), above),
         sampling=sampling(own.resampled, base.resampled) if taught else None,
-        tuned=_tuned(plan.study.study, run.pair, run.recipe) if taught and not taught.like else None,
+        tuned=_tuned(schedules.study.study, run.pair, run.recipe) if taught and not taught.like else None,
     )
 
 

@@ -8,8 +8,8 @@ Tuning is told apart.
 from typing import Any, TypedDict
 
 from detdistill.analysis.equal_cost import EqualCost, Schedule, at_equal_cost, pooled
-from detdistill.analysis.plan import Plan
 from detdistill.analysis.runs import AllRuns, Runs
+from detdistill.analysis.schedules import Schedules
 from detdistill.analysis.statistics import Stat, stat
 from detdistill.core import paths, record
 from detdistill.core.params import DistilledRun, PlainRun
@@ -53,31 +53,31 @@ class Cost(TypedDict):
     pairs: dict[str, PairCost]
 
 
-def build(plan: Plan, runs: AllRuns) -> Cost:
+def build(schedules: Schedules, runs: AllRuns) -> Cost:
     """The cost of a study from all of its runs."""
-    return Cost(pairs={pair.pair: _pair(plan, pair.pair, runs) for pair in plan.study.pairs})
+    return Cost(pairs={pair.pair: _pair(schedules, pair.pair, runs) for pair in schedules.study.pairs})
 
 
-def _pair(plan: Plan, pair: str, runs: AllRuns) -> PairCost:
-    students = [run for run in plan.students if run.pair == pair]
-    recipes = {run.recipe: _recipe(plan, run, runs) for run in students}
+def _pair(schedules: Schedules, pair: str, runs: AllRuns) -> PairCost:
+    students = [run for run in schedules.students if run.pair == pair]
+    recipes = {run.recipe: _recipe(schedules, run, runs) for run in students}
     seed = {
         plain: sum(
             recipes[run.recipe]["training_core_seconds"]["mean"] or 0.0
             for run in students
-            if run.recipe == plain or (isinstance(run, DistilledRun) and plan.control(run) == plain)
+            if run.recipe == plain or (isinstance(run, DistilledRun) and schedules.control(run) == plain)
         )
-        for plain in plan.plain(pair)
+        for plain in schedules.plain(pair)
     }
     return PairCost(
-        latency=_latency(plan.study.study, pair),
+        latency=_latency(schedules.study.study, pair),
         teacher_core_seconds=stat(runs[pair, paths.TEACHER].timing("training_core_seconds"))["mean"],
         recipes=recipes,
         seed=seed,
     )
 
 
-def _recipe(plan: Plan, run: PlainRun, runs: AllRuns) -> RecipeCost:
+def _recipe(schedules: Schedules, run: PlainRun, runs: AllRuns) -> RecipeCost:
     own = runs[run.pair, run.recipe]
     training = stat(own.timing("training_core_seconds"))
     answers = stat(own.timing("answers_core_seconds"))["mean"]
@@ -85,15 +85,15 @@ def _recipe(plan: Plan, run: PlainRun, runs: AllRuns) -> RecipeCost:
     if isinstance(run, DistilledRun) and alone is not None and answers is not None:
         asking = answers / len(own.results)
         alone += asking
-        if teaching := _teacher_share(plan, run.teaching, runs):
+        if teaching := _teacher_share(schedules, run.teaching, runs):
             taught = alone + teaching
-    plain = stat(runs[run.pair, plan.control(run)].timing("training_core_seconds"))["mean"]
+    plain = stat(runs[run.pair, schedules.control(run)].timing("training_core_seconds"))["mean"]
     paid = taught or alone
-    schedules = [_schedule(runs[run.pair, plain]) for plain in plan.plain(run.pair)]
-    spread = pooled([runs[each.pair, each.recipe].test("AP50") for each in plan.students if each.pair == run.pair])
+    ladder = [_schedule(runs[run.pair, plain]) for plain in schedules.plain(run.pair)]
+    spread = pooled([runs[each.pair, each.recipe].test("AP50") for each in schedules.students if each.pair == run.pair])
 
     def against_plain(seconds: float | None) -> EqualCost | None:
-        return at_equal_cost(own.test("AP50"), seconds, schedules, spread) if seconds is not None else None
+        return at_equal_cost(own.test("AP50"), seconds, ladder, spread) if seconds is not None else None
 
     distilled = isinstance(run, DistilledRun)
     return RecipeCost(
@@ -104,10 +104,10 @@ def _recipe(plan: Plan, run: PlainRun, runs: AllRuns) -> RecipeCost:
         asking=asking,
         teaching=teaching,
         over_plain=paid / plain if paid is not None and plain else None,
-        step=_ratio(own, runs[run.pair, plan.control(run)]),
+        step=_ratio(own, runs[run.pair, schedules.control(run)]),
         alone=against_plain(alone) if distilled else None,
         taught=against_plain(taught) if distilled else None,
-        tuning=_tuning(plan.study.study, run),
+        tuning=_tuning(schedules.study.study, run),
     )
 
 
@@ -115,11 +115,11 @@ def _schedule(runs: Runs) -> Schedule:
     return Schedule(stat(runs.timing("training_core_seconds"))["mean"] or 0.0, runs.test("AP50"))
 
 
-def _teacher_share(plan: Plan, teacher: str, runs: AllRuns) -> float | None:
+def _teacher_share(schedules: Schedules, teacher: str, runs: AllRuns) -> float | None:
     """Core seconds of a teacher's training over the runs that it teaches."""
     seconds = stat(runs[teacher, paths.TEACHER].timing("training_core_seconds"))["mean"]
-    taught = [run for run in plan.study.distilled if run.teaching == teacher]
-    return seconds / (len(taught) * len(plan.study.seeds)) if seconds is not None else None
+    taught = [run for run in schedules.study.distilled if run.teaching == teacher]
+    return seconds / (len(taught) * len(schedules.study.seeds)) if seconds is not None else None
 
 
 def _ratio(ours: Runs, plain: Runs) -> float | None:

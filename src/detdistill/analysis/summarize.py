@@ -7,8 +7,8 @@ from detdistill.analysis import cost, runs, slices
 from detdistill.analysis.compared import compared, families, family_summary
 from detdistill.analysis.detected import SPLIT, Reader
 from detdistill.analysis.effects import effects
-from detdistill.analysis.plan import Plan
 from detdistill.analysis.runs import AllRuns, run_stats
+from detdistill.analysis.schedules import Schedules
 from detdistill.analysis.summary import PairSummary, RecipeStats, Summary
 from detdistill.core import paths
 from detdistill.core.files import write_json
@@ -23,31 +23,31 @@ def summarize(study_name: str) -> None:
     Raises UserError when a params file, the data or a result is unreadable.
     """
     with measure("summarize") as spent:
-        plan = Plan(load_study(study_name))
+        schedules = Schedules(load_study(study_name))
         data = manifest.load(study_name)
         reader = Reader(data.split(SPLIT))
-        found = runs.read(plan.study, reader)
-        write_json(paths.summary(study_name), build(plan, found, data.digest, reader.size_bounds))
-        write_json(paths.summary(study_name).with_name("cost.json"), cost.build(plan, found))
+        found = runs.read(schedules.study, reader)
+        write_json(paths.summary(study_name), build(schedules, found, data.digest, reader.size_bounds))
+        write_json(paths.summary(study_name).with_name("cost.json"), cost.build(schedules, found))
     spent.record(paths.summary(study_name).with_name("timing.json"), ("summary.json", "cost.json"))
 
 
-def build(plan: Plan, found: AllRuns, data: str, size_bounds: list[float]) -> Summary:
+def build(schedules: Schedules, found: AllRuns, data: str, size_bounds: list[float]) -> Summary:
     """The summary of a study from all of its runs."""
-    study, of = plan.study, families(plan, found)
+    study, of = schedules.study, families(schedules, found)
     told = effects(of)
 
     def student(run: PlainRun) -> RecipeStats:
-        key = (run.pair, plan.control(run))
-        return compared(plan, run, found, of.get(key), told.get(key, {}).get(run.recipe))
+        key = (run.pair, schedules.control(run))
+        return compared(schedules, run, found, of.get(key), told.get(key, {}).get(run.recipe))
 
     pairs = {
         pair.pair: PairSummary(
             engine=pair.engine,
             teacher=run_stats(found[pair.pair, paths.TEACHER]),
-            plain=plan.plain(pair.pair),
-            recipes={run.recipe: student(run) for run in plan.students if run.pair == pair.pair},
-            families=[family_summary(plan, key, family) for key, family in of.items() if key[0] == pair.pair],
+            plain=schedules.plain(pair.pair),
+            recipes={run.recipe: student(run) for run in schedules.students if run.pair == pair.pair},
+            families=[family_summary(schedules, key, family) for key, family in of.items() if key[0] == pair.pair],
         )
         for pair in study.pairs
     }

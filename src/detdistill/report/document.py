@@ -55,7 +55,7 @@ def document(
             "detectors": [asdict(table) for table in setup_tables.detectors(study, names)],
             "training": asdict(setup_tables.training(study, names)),
             "methods": asdict(setup_tables.methods(summary, names, literature, citations)),
-            "results": asdict(tables.results(summary, names)),
+            "results": asdict(tables.results(summary, names, literature)),
             "price": asdict(tables.price(summary, cost, names)),
             "equal_cost": asdict(equal_cost) if equal_cost else None,
             "mistakes": asdict(tables.mistakes(summary, names)),

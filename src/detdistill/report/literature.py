@@ -53,6 +53,14 @@ class Figure:
                 return distilled - student
         return None
 
+    @property
+    def gap_closed(self) -> float | None:
+        """The share of the distance from plain student to teacher, in AP50 where it is known."""
+        for teacher, student, distilled in (self.AP50, self.AP):
+            if teacher is not None and student is not None and distilled is not None and teacher > student:
+                return (distilled - student) / (teacher - student)
+        return None
+
 
 @dataclass(frozen=True)
 class Literature:
@@ -70,12 +78,12 @@ class Literature:
         paper = self.paper(method)
         return paper.parts.get(method, paper.name) if paper else method
 
-    def gain(self, method: str, family: str) -> float | None:
-        """The published gain of a method in points: in that family if there is a figure of it, in AP50 if known."""
+    def published(self, method: str, family: str) -> Figure | None:
+        """The published comparison of a method with a gain: in that family if there is one."""
         paper = self.paper(method)
         own = [figure for figure in self.figures if paper and figure.reference == paper.key and figure.gain is not None]
         own.sort(key=lambda figure: not figure.setting.startswith(family))
-        return own[0].gain if own else None
+        return own[0] if own else None
 
     def relevant(self, papers: set[str]) -> list[Figure]:
         """The figures of the given papers, and those that are shown for scale."""

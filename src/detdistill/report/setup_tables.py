@@ -134,7 +134,15 @@ def _published(figure: Figure, literature: Literature, citations: Citations) -> 
     method = literature.name(figure.reference) + citations.mark(figure.reference)
     notes = "; ".join(part for part in (figure.source, figure.note) if part)
     source = f"† {notes}" if figure.kind == "secondary" else notes or "the paper"
-    return [method, figure.setting, figure.data, _change(figure.AP), _change(figure.AP50), _share(figure), source]
+    return [
+        method,
+        figure.setting,
+        figure.data,
+        _change(figure.AP),
+        _change(figure.AP50),
+        numbers.percent(figure.gap_closed),
+        source,
+    ]
 
 
 def _change(values: tuple[float | None, float | None, float | None]) -> str:
@@ -143,14 +151,6 @@ def _change(values: tuple[float | None, float | None, float | None]) -> str:
     if student is None or distilled is None:
         return numbers.NONE
     return f"{student:.1f} → {distilled:.1f}" + (f" ({teacher:.1f})" if teacher is not None else "")
-
-
-def _share(figure: Figure) -> str:
-    """The share of the distance from plain student to teacher, in AP50 where it is known."""
-    for teacher, student, reached in (figure.AP50, figure.AP):
-        if teacher is not None and student is not None and reached is not None and teacher > student:
-            return numbers.percent((reached - student) / (teacher - student))
-    return numbers.NONE
 
 
 def costs(provenance: Provenance, names: Names) -> Table:

@@ -61,7 +61,7 @@ def lean(table: Table) -> Table:
     )
 
 
-def results(summary: Summary, names: Names) -> Table:
+def results(summary: Summary, names: Names, literature: Literature) -> Table:
     """The table by level: every pair's teacher and plain students, then its recipes from the backbone onwards."""
     interval = " [95 %]" if verdicts.judged(summary) else ""
     header = [
@@ -72,31 +72,43 @@ def results(summary: Summary, names: Names) -> Table:
         f"Gain in AP50\n(points){interval}",
         "p",
         "Gap\nclosed",
+        "Published\n(points)",
         "Verdict",
     ]
     groups = []
     for pair, content in summary["pairs"].items():
-        rows = [["", "Teacher", precision(content["teacher"], "AP50"), _stat(content["teacher"], "AP"), *[""] * 4]]
+        rows = [["", "Teacher", precision(content["teacher"], "AP50"), _stat(content["teacher"], "AP"), *[""] * 5]]
         for plain in content["plain"]:
             stats = content["recipes"][plain]
-            rows.append(["", names.recipe(pair, plain), precision(stats, "AP50"), _stat(stats, "AP"), *[""] * 4])
-        rows += [_distilled(names.recipe(pair, recipe), stats) for recipe, stats in distilled(content).items()]
+            rows.append(["", names.recipe(pair, plain), precision(stats, "AP50"), _stat(stats, "AP"), *[""] * 5])
+        for recipe, stats in distilled(content).items():
+            rows.append(_distilled(names.recipe(pair, recipe), stats, _published(stats, names.pair(pair), literature)))
         groups.append(Group(names.pair(pair), rows))
-    return lean(Table(header, "llrrrrrl", groups, label=1))
+    return lean(Table(header, "llrrrrrrl", groups, label=1))
 
 
-def _distilled(label: str, stats: RecipeStats) -> list[str]:
+def _distilled(label: str, stats: RecipeStats, published: str) -> list[str]:
     start = [taxonomy.label(stats["levels"]), label, precision(stats, "AP50")]
     if not stats["AP50"]["n"]:
-        return [*start, *[""] * 5]
+        return [*start, *[""] * 4, published, ""]
     return [
         *start,
         _stat(stats, "AP"),
         numbers.gain(stats["effect"]),
         numbers.probability(stats["effect"]["p"]) if stats["effect"] else numbers.NONE,
         numbers.percent(stats["gap_closed"]),
+        published,
         verdicts.word(stats["effect"]),
     ]
+
+
+def _published(stats: RecipeStats, family: str, literature: Literature) -> str:
+    """What the method of a recipe of one gained elsewhere: `+3.4 (94 %)`."""
+    told = literature.published(next(iter(stats["methods"])), family) if len(stats["methods"]) == 1 else None
+    if not told or told.gain is None:
+        return ""
+    gain = numbers.points(told.gain / 100, signed=True)
+    return gain if told.gap_closed is None else f"{gain} ({numbers.percent(told.gap_closed)})"
 
 
 def precision(stats: RunStats, name: str) -> str:

@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from detdistill.analysis.cost import Cost, PairCost
 from detdistill.analysis.summary import PairSummary, Summary, distilled
@@ -13,6 +13,7 @@ from detdistill.report.names import Names
 _HEIGHT, _LOW = 2.9, 2.2  # inches, the second where plain training has one schedule; the panels have all of it but:
 _OUTSIDE = 0.8
 _LABEL_SIZE = 6.3
+_MOST_TICKS = 4
 _LETTER = 0.021
 """The share of a panel's width that a letter of a label takes where there are three panels."""
 _LINE = 1.15 * _LABEL_SIZE / 72
@@ -59,12 +60,22 @@ def _panel(axes: Axes, pair: str, content: PairSummary, cost: PairCost, names: N
         axes.plot([alone], [100 * ap50], "o", ms=5, mfc=hue, mec="white", mew=0.5, zorder=3)
         points.append((taught or alone, 100 * ap50, names.recipe(pair, name)))
     axes.set(xscale="log", xlabel="Core time of training (s)")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(FixedLocator(_ticks(axes)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.margins(x=0.08, y=0.08)
     light_grid(axes, "both")
     return points
+
+
+def _ticks(axes: Axes) -> list[float]:
+    """Round seconds where the data lie, few enough to be read; the labels have the rest of the axis."""
+    low, high = axes.get_xlim()
+    for digits in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)):
+        found = [digit * 10**power for power in range(9) for digit in digits if low <= digit * 10**power <= high]
+        if len(found) <= _MOST_TICKS:
+            break
+    return found
 
 
 def _labels(axes: Axes, points: list[Point], letter: float, line: float) -> None:

@@ -87,9 +87,9 @@ def _published(
 ) -> None:
     if len(stats["methods"]) != 1:
         return
-    gain = literature.gain(next(iter(stats["methods"])), family)
-    if gain is not None and limits[0] <= gain <= limits[1]:
-        axes.plot([gain], [y], "D", ms=4, mfc="none", mec=GREY, mew=0.8, zorder=1)
+    told = literature.published(next(iter(stats["methods"])), family)
+    if told and told.gain is not None and limits[0] <= told.gain <= limits[1]:
+        axes.plot([told.gain], [y], "D", ms=4, mfc="none", mec=GREY, mew=0.8, zorder=1)
 
 
 def _limits(rows: list[RecipeStats]) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from detdistill.core.errors import UserError
 from detdistill.core.params import DistilledRun, PlainRun, Recipe, Study, load_recipe
 
 
-class Plan:
+class Schedules:
     """The study's recipes by pair, with the schedule of each and the plain recipe that it is held against."""
 
     def __init__(self, study: Study) -> None:
