@@ -214,6 +214,48 @@ def verify(study: StudyName = "digits") -> None:
 
 
 @app.command()
+def export(
+    pair: PairName,
+    recipe: RecipeName,
+    seed: Seed,
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="A new or an empty folder.")],
+    study: StudyName = "digits",
+    format: Annotated[
+        list[str] | None, typer.Option(help="onnx, beside the engine's own format; may be said several times.")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the model, for its card: an SPDX name such as MIT.")] = None,
+) -> None:
+    """Write a trained run as a folder that runs elsewhere: safetensors, model card, and its engine's own format."""
+    from detdistill.export import export
+
+    export(study, pair, recipe, seed, to, format or [], licence)
+    typer.echo(f"wrote {to}; {to}/README.md says how to load it, and: detdistill detect {to} IMAGE")
+
+
+@app.command()
+def detect(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `detdistill export` wrote.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images, videos, or folders of them.")],
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="A new or an empty folder.")] = Path("detections"),
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least score; default: the best on validation.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images of one size that are detected together.")] = 8,
+) -> None:
+    """Detect in images and videos by an exported model: draw the boxes, write COCO JSON.
+
+    Exit code 0: all of them, 1: some could not be read and were left out; a line each.
+    """
+    from detdistill.detect import detect
+
+    found = detect(model, sources, to, threshold, batch)
+    for fault in found.left_out:
+        typer.echo(f"left out: {fault}", err=True)
+    typer.echo(f"{found}; wrote {to}")
+    raise typer.Exit(1 if found.left_out else 0)
+
+
+@app.command()
 def pipeline(study: StudyName = "digits") -> None:
     """Write the study's DAG for DVC, `dvc.yaml`."""
     from detdistill.pipeline import write

@@ -88,7 +88,7 @@ def _write_own(trained: Trained, config: PreTrainedConfig, folder: Path) -> None
         "trunk": {name: getattr(sizes, name) for name in ("widths", "blocks", "neck_channels", "strides")},
         "auto_map": {"AutoConfig": f"{MODULE}.DistilledConfig", "AutoModelForObjectDetection": f"{MODULE}.{name}"},
     }
-    parts = "\n\n".join(map(getsource, (ResNetFPN, scale_mask, Trunk)))
+    parts = "\n\n".join(getsource(part) for part in (ResNetFPN, scale_mask, Trunk))
     text = SOURCE.format(base=name, config=type(config).__name__, family=family, parts=parts)
     write_json(folder / "config.json", content)
     write_atomic(folder / f"{MODULE}.py", text.encode())

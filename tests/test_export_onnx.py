@@ -1,0 +1,89 @@
+"""ONNX Runtime finds what we find, in batches of any number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import exported
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from detdistill.core import paths
+from detdistill.detectors.base import Detections
+from detdistill.export import export
+from detdistill.export.onnx import FILE, graph
+from detdistill.export.onnx.nms import kept
+
+IMAGES = 100
+
+
+def agree(found: tuple[np.ndarray, ...], expected: Detections) -> None:
+    """The same detections of one image, those of nearly equal scores in any order."""
+    boxes, scores, labels = found
+    count = int((scores > 0).sum())
+    assert count == len(expected["scores"])
+    left = list(range(count))
+    for box, score, label in zip(*(expected[name].numpy() for name in ("boxes", "scores", "labels")), strict=True):
+        own = [
+            row
+            for row in left
+            if labels[row] == label and abs(scores[row] - score) < 1e-4 and np.abs(boxes[row] - box).max() < 0.01
+        ]
+        assert own, (box, score, label)
+        left.remove(own[0])
+
+
+def test_the_operator_is_suppression_within_image_and_class():
+    boxes = torch.tensor(
+        [[[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0], [0.0, 0.0, 9.0, 10.0]]]
+    )
+    scores = torch.tensor([[[0.9, 0.8, 0.7, 0.0], [0.0, 0.8, 0.0, 0.9]]])
+    expected = [[[True, False, True, False], [False, False, False, True]]]
+    assert kept(boxes, scores, 0.5).tolist() == expected
+
+
+@pytest.mark.parametrize("family", ["faster_rcnn", "retinanet", "gfl"])
+def test_the_graph_is_torchvisions_own_inference(tmp_path, monkeypatch, family):
+    detector = exported.project(tmp_path, monkeypatch, "torchvision", family)
+    images = tiny.batch(3, size=(70, 101))[0]  # no multiples of the strides
+    with torch.no_grad():
+        expected = [detector.predict([image])[0] for image in images]
+        found = graph(detector)(torch.stack(images))
+    assert all(len(each["scores"]) > 5 for each in expected)
+    for index, each in enumerate(expected):
+        agree(tuple(tensor[index].numpy() for tensor in found), each)
+
+
+CASES = [
+    ("torchvision", "faster_rcnn"),
+    ("torchvision", "retinanet"),
+    ("transformers", "rt_detr"),
+    pytest.param("torchvision", "gfl", marks=pytest.mark.slow),
+    pytest.param("transformers", "deformable_detr", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("engine", "family"), CASES)
+def test_onnx_runtime_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, family: str) -> None:
+    pytest.importorskip("onnxscript", reason="the exporter's onnxscript is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    detector = exported.project(tmp_path, monkeypatch, engine, family, images=IMAGES)
+    export(exported.STUDY, exported.PAIR, paths.TEACHER, 0, tmp_path / "out", ["onnx"])
+    session = onnxruntime.InferenceSession(tmp_path / "out" / FILE)
+    images = torch.stack(exported.images()).numpy()
+    whole = [session.run(None, {"images": images[start : start + 20]}) for start in range(0, IMAGES, 20)]
+    boxes, scores, labels = (np.concatenate(parts) for parts in zip(*whole, strict=True))
+    for index, expected in enumerate(exported.ours(detector)):
+        assert len(expected["scores"])
+        agree((boxes[index], scores[index], labels[index]), expected)
+    [alone] = [session.run(None, {"images": images[:1]})]
+    agree(tuple(each[0] for each in alone), exported.ours(detector)[0])
+    if family == "deformable_detr":
+        return
+    other = torch.rand(2, 3, 75, 101, generator=torch.Generator().manual_seed(1))
+    found = session.run(None, {"images": other.numpy()})
+    for index in range(2):
+        with torch.no_grad():
+            agree(tuple(each[index] for each in found), detector.predict([other[index]])[0])
