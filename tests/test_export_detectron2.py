@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import exported
 import numpy as np
@@ -43,7 +44,7 @@ def bgr(index: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("family", "changes"), YAML)
 def test_its_own_predictor_by_a_yaml(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, changes: dict
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, changes: dict[str, Any]
 ) -> None:
     detector = exported.project(tmp_path, monkeypatch, "detectron2", family, **changes)
     export(exported.STUDY, exported.PAIR, paths.TEACHER, 0, tmp_path / "out")
@@ -58,7 +59,7 @@ def test_its_own_predictor_by_a_yaml(
 
 @pytest.mark.parametrize(("family", "changes"), LAZY)
 def test_a_lazy_config_where_yaml_has_no_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, changes: dict
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, changes: dict[str, Any]
 ) -> None:
     detector = exported.project(tmp_path, monkeypatch, "detectron2", family, **changes)
     export(exported.STUDY, exported.PAIR, paths.TEACHER, 0, tmp_path / "out")
