@@ -214,7 +214,7 @@ def test_what_is_no_image(voc, resize):
             {"splits": {"train": ["train"]}, "hold_out": {"val": 4, "test": 4}},
             "8 images of 'train' leave none for 'train'",
         ),
-        ({"splits": {"train": ["train"]}, "hold_out": {"seed": 1}}, "hold_out: value error, say `val`, `test` or both"),
+        ({"splits": {"train": ["train"]}, "hold_out": {"seed": 1}}, "hold_out: say `val`, `test` or both"),
         (
             {"splits": {"train": ["train"], "test": ["test"]}},
             "splits: 'val' is missing; name it, or set `hold_out: {val: 0.15}`",
