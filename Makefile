@@ -1,6 +1,7 @@
 # make reproduce   from nothing to reports/digits.pdf (STUDY=name for another study)
 # make test        the tests but the slow ones, in two processes
 # make test-all    the slow ones too: whole studies by both drivers
+# make torture     kills, flipped bytes, bad inputs and edits under way, an hour; prints one table
 # make bench       what the drivers and the recipes cost, after the study
 # make lint        style and types
 # make detectron2  Detectron2 into .venv: one tested commit, or DETECTRON2=/folder; COMPILE=1 builds its extension
@@ -12,7 +13,7 @@ STUDY ?= digits
 PYTHON ?= python3
 INSIDE = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: reproduce test test-slow test-all bench lint docs wheel lock environment detectron2
+.PHONY: reproduce test test-slow test-all torture bench lint docs wheel lock environment detectron2
 
 reproduce: environment
 	$(INSIDE) snakemake --config study=$(STUDY)
@@ -24,6 +25,9 @@ test-slow: environment
 	$(INSIDE) pytest -m slow --numprocesses 2 --dist loadfile
 
 test-all: test test-slow
+
+torture: environment
+	cd tests && PATH="$(CURDIR)/.venv/bin:$$PATH" python -m torture
 
 bench: environment
 	$(INSIDE) python tests/bench.py $(STUDY)

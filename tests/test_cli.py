@@ -25,3 +25,18 @@ def test_a_shell_completes_verbs(clone):
 def test_an_unknown_study_is_one_line_and_exit_code_2(clone):
     said = clone("refused").run("detdistill", "check", "--study", "smok", code=2)
     assert said == "error: params/smok/study.yaml: no study 'smok'; did you mean 'smoke'?\n"
+
+
+def test_a_detector_larger_than_the_machine_is_one_line_before_any_memory_is_taken(clone):
+    made = clone("poor")
+    slice_ = made.root / "params/smoke/faster_rcnn/student.yaml"
+    changes = {"hidden: 16": "hidden: 16384", "roi_size: 3": "roi_size: 256", "neck_channels: 4": "neck_channels: 64"}
+    for old, new in changes.items():
+        slice_.write_text(slice_.read_text().replace(old, new))
+    said = made.run("detdistill", "check", "--study", "smoke", code=2)
+    assert re.fullmatch(r"error: params/smoke/faster_rcnn/student.yaml: detector: needs more memory than .*\n", said)
+
+
+def test_a_name_that_is_too_long_for_the_system_is_one_line(clone):
+    said = clone("long").run("detdistill", "check", f"--study={'x' * 300}", code=2)
+    assert "cannot name a study" in said

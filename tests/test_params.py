@@ -1,6 +1,7 @@
 """Params: every slice of the project is valid, and each fault is one sentence with file, field, found and allowed."""
 
 import importlib.util
+import os
 import shutil
 
 import pytest
@@ -58,7 +59,22 @@ def test_an_unknown_pair_and_recipe_name_the_near_ones():
         study.recipe("faster_rcnn", "pdk")
 
 
-@pytest.mark.parametrize("content", ["a: [1", "\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(
+            "a: [1",
+            "\x00",
+            "[" * 20_000,
+            "a: !!int abc",
+            "a: 2026-02-30",
+            f"a: {'9' * 5000}",
+            "a: !!bool x",
+            "a: !!set [b]",
+        ),
+        *("a: !!timestamp x", 'a: "\\UFFFFFFFF"', "a: !!python/object/apply:os.getcwd []"),
+    ],
+)
 def test_what_is_not_yaml_is_told_in_one_line(tmp_path, content):
     file = tmp_path / "broken.yaml"
     file.write_text(content)
@@ -83,6 +99,16 @@ def study(tmp_path, monkeypatch):
         path.write_text(yaml.safe_dump(values))
 
     return change
+
+
+def test_what_is_no_file_is_told_at_once(tmp_path):
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    (tmp_path / "endless.yaml").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for name, said in (("folder", "a folder"), ("loop", "cannot be read"), ("endless", "a device"), ("pipe", "a pipe")):
+        with pytest.raises(UserError, match=rf"{name}\.yaml'?: .*{said}"):
+            params.read_yaml(tmp_path / f"{name}.yaml")
 
 
 def run(pair, recipe, **more):
@@ -124,6 +150,13 @@ OWN, OTHER = "runs/smoke/faster_rcnn/plain/0/model.safetensors", "runs/smoke/rt_
         (("data",), ("klasses",), 3, r"data\.yaml: unknown key 'klasses'; did you mean 'classes'"),
         (("tuning",), ("seed",), 1, r"tuning\.yaml: seed: 1 is held out"),
         (("tuning",), ("factors",), [0.0, 1.0], r"tuning\.yaml: factors\.0: .*greater than"),
+        (("tuning",), ("factors",), [1.0, 1.0], "factors must differ"),
+        (("tuning",), ("share",), float("inf"), r"tuning\.yaml: share: .*finite"),
+        (STUDENT, ("detector", "std"), [0.0, 0.2, 0.2], r"std\.0: .*greater than 0"),
+        (STUDENT, ("detector", "family"), ["faster_rcnn"], r"no family \['faster_rcnn'\]"),
+        (("rt_detr", "student"), ("detector", "heads"), 3, r"rt_detr/student\.yaml: .*heads"),
+        (("data",), ("kind",), ["digits"], r"data\.yaml: kind: no kind of data \['digits'\]"),
+        (("data",), ("images", "train"), 10**30, r"data\.yaml: images\.train: .*less than or equal"),
         (("tuning",), ("schedule_factor",), 0.01, "schedule_factor: 0.01 of 12 steps is not one step"),
         (STUDENT, ("detector", "family"), "faster_rcn", "no family 'faster_rcn'; did you mean"),
         (STUDENT, ("detector", "widths"), [8, 0], r"student\.yaml: detector: widths\.1: "),

@@ -20,6 +20,11 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     return buffer.getvalue()
 
 
+def test_postscript_is_a_program_and_not_run():
+    with pytest.raises(UserError, match=r"a/picture: PostScript is a program"):
+        decode(FILE, encoded(Image.fromarray(RAMP), "EPS"))
+
+
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "CMYK"])
 def test_grey_is_grey_in_every_mode_of_eight_bits(mode):
     grey = Image.fromarray(RAMP)

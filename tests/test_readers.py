@@ -1,6 +1,7 @@
 """COCO and VOC data become one manifest, and each fault of theirs is one sentence with file and field."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -290,3 +291,45 @@ def test_a_gigabyte_of_other_json_is_refused_in_little_memory(coco):
         file.truncate(2**30)
         file.write(b"[1, 2,")
     assert "not a COCO file of objects: 'images' is missing" in refuse(COCO)
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "rot13", "hex"])
+def test_an_encoding_that_xml_cannot_have(voc, encoding):
+    XML.write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotation/>')
+    assert "not XML: " in refuse(VOC)
+
+
+def test_an_underscore_is_no_digit(voc):
+    XML.write_text(XML.read_text().replace("<xmin>", "<xmin>1_", 1))
+    assert "bndbox/xmin: a number is needed, found '1_" in refuse(VOC)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 5000])
+def test_a_name_that_no_file_can_have(coco, name):
+    content = json.loads(JSON.read_text())
+    content["images"][0]["file_name"] = name
+    JSON.write_text(json.dumps(content))
+    assert len(refuse(COCO)) < 1100
+
+
+@pytest.mark.parametrize(("name", "said"), [("pipe", "a pipe or a device"), ("zero", "a pipe or a device")])
+def test_an_image_without_an_end(coco, name, said):
+    image = sorted((coco / "train").iterdir())[0]
+    image.unlink()
+    if name == "pipe":
+        os.mkfifo(image)
+    else:
+        image.symlink_to("/dev/zero")
+    assert said in refuse(COCO)
+
+
+def test_a_box_beyond_the_largest_number_and_one_that_single_precision_cannot_hold(coco):
+    content = json.loads(JSON.read_text())
+    before = make(COCO).splits["train"]
+    content["annotations"][0]["bbox"] = [10.0, 10.0, 1e-9, 1e-9]
+    JSON.write_text(json.dumps(content))
+    after = make(COCO).splits["train"]
+    assert (after.boxes, after.dropped) == (before.boxes - 1, before.dropped + 1)
+    content["annotations"][0]["bbox"] = [1e308] * 4
+    JSON.write_text(json.dumps(content))
+    assert "ends beyond the largest number" in refuse(COCO)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from detdistill.cli import app
 from detdistill.core import paths
 from detdistill.core.errors import UserError
+from detdistill.evaluate.latency_step import measure_latency
 from detdistill.evaluate.step import evaluate
 from detdistill.train import step as train
 from detdistill.verify import verify
@@ -78,6 +79,22 @@ def test_a_record_that_was_edited_is_refused(trained):
     run("timing.json").write_text(json.dumps(timing | {"core_seconds": 1.0}))
     with pytest.raises(UserError, match=r"timing\.json: damaged: its content does not match its digest"):
         train.train_student("tiny", "small", "pkd", 0)
+
+
+def test_a_record_is_held_to_its_bytes_and_to_its_seal(trained):
+    whole = run("timing.json").read_bytes()
+    for old, new in ((b'"seal"', b'"sebl"'), (b"\n ", b"\n\t")):
+        run("timing.json").write_bytes(whole.replace(old, new, 1))
+        assert [found.file for found in verify("tiny")[0]] == [run("timing.json")]
+
+
+def test_latency_says_what_it_was_measured_on(trained):
+    train.train_student("tiny", "small", "plain", 0)
+    measure_latency("tiny", "small")
+    assert verify("tiny")[0] == []
+    write_slice("small", "student", value={"detector": {**DETECTOR, "widths": [8, 24]}, "training": TRAINING})
+    latency = paths.latency("tiny", "small")
+    assert f"{latency}: made from another params/tiny/small/student.yaml" in map(str, verify("tiny")[0])
 
 
 def test_the_command_says_it_and_ends_with_one(trained):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from detdistill import data, detectors, distill
+from detdistill import data, detectors, distill, memory
 from detdistill.core import paths
 from detdistill.core.errors import UserError, near
 from detdistill.core.params import DistilledRun, PlainRun, Side, Study, Tuning, load_recipe, load_side, load_tuning
@@ -44,7 +44,8 @@ def check(study: str) -> list[str]:
         for side in SIDES:
             sides[pair.pair, side] = load_side(study, pair.pair, side)
             where = str(paths.params(study, pair.pair, side))
-            built[pair.pair, side] = detectors.build(pair.engine, sides[pair.pair, side].detector, CLASSES, where)
+            with memory.bounded(f"{where}: detector"):
+                built[pair.pair, side] = detectors.build(pair.engine, sides[pair.pair, side].detector, CLASSES, where)
     for run in [*plan.plain, *plan.distilled]:
         _check_steps(study, run, sides[run.pair, paths.STUDENT], tuning)
     schedules = _check_plain(plan)

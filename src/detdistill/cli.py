@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -354,13 +353,11 @@ def main() -> None:
             raise
         _fail(UserError(f"{error.filename}: {error.strerror}"))
     except (MemoryError, RuntimeError) as error:
-        if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+        from detdistill.memory import is_lack
+
+        if not is_lack(error):
             raise
         _fail(UserError(f"the memory of this machine, or what a process may have of it, is too little: {error}"))
-
-
-_NO_MEMORY = re.compile("not enough memory|can't allocate memory|out of memory", re.IGNORECASE)
-"""PyTorch's words; it has no class for the processor's memory."""
 
 
 def _fail(error: UserError) -> NoReturn:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from detdistill.core import paths
-from detdistill.core.files import write_atomic
-from detdistill.core.params import Pair, Study
+from detdistill.core.errors import UserError
+from detdistill.core.files import read_bytes, write_atomic
+from detdistill.core.params import read_yaml
 from detdistill.plan import load_plan
 from detdistill.stages import stages
 
@@ -35,7 +35,9 @@ def _forget_gone(file: Path) -> None:
     lock = file.with_suffix(".lock")
     if not lock.exists():
         return
-    kept, listed = yaml.safe_load(lock.read_text()), yaml.safe_load(file.read_text())["stages"]
+    kept, listed = read_yaml(lock), read_yaml(file)["stages"]
+    if not (isinstance(kept, dict) and isinstance(kept.get("stages"), dict)):
+        raise UserError(f"{lock}: no record of DVC's; remove it, and DVC runs every step anew")
     if gone := kept["stages"].keys() - listed.keys():
         kept["stages"] = {name: stage for name, stage in kept["stages"].items() if name not in gone}
         write_atomic(lock, yaml.safe_dump(kept, sort_keys=False).encode())
@@ -44,7 +46,7 @@ def _forget_gone(file: Path) -> None:
 def outdated(study: str) -> str | None:
     """A sentence when the study has a `dvc.yaml` and it is not what its parameters make of it now."""
     file = pipeline_file(study)
-    if not file.is_file() or file.read_text() == text(study):
+    if not file.is_file() or read_bytes(file) == text(study).encode():
         return None
     return f"{file}: not the DAG of the parameters any more; `detdistill pipeline --study {study}` writes it anew"
 
@@ -52,22 +54,11 @@ def outdated(study: str) -> str | None:
 def text(study: str) -> str:
     """The content of the study's `dvc.yaml`. Raises UserError for parameters that make no DAG."""
     wdir = None if study == paths.DEFAULT_STUDY else "../.."
-    plan = load_plan(study)
-    entries = {stage.name: stage.entry(study, wdir) for stage in stages(plan)}
-    content = {"stages": entries, "plots": [_learning(plan, pair, wdir) for pair in plan.pairs]}
-    dumped = yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
+    entries = {stage.name: stage.entry(study, wdir) for stage in stages(load_plan(study))}
+    dumped = yaml.safe_dump({"stages": entries}, sort_keys=False, width=120, allow_unicode=True)
     # A blank line before each stage; DVC's own form of parameters that are whole files.
-    dumped = re.sub(r"^(?:  |plots)(?=\S)", r"\n\g<0>", dumped, flags=re.MULTILINE).replace(": null\n", ":\n")
+    dumped = re.sub(r"^  (?=\S)", r"\n  ", dumped, flags=re.MULTILINE).replace(": null\n", ":\n")
     return HEAD.format(study=study) + dumped.replace("stages:\n\n", "stages:\n")
-
-
-def _learning(plan: Study, pair: Pair, wdir: str | None) -> dict[str, Any]:
-    """What `dvc plots show` draws of a pair: how its plain and distilled students learn, over one another."""
-    recipes = [run.recipe for run in [*plan.plain, *plan.distilled] if run.pair == pair.pair]
-    files = [paths.run(plan.study, pair.pair, recipe, plan.seeds[0], "learning.json") for recipe in recipes]
-    curves = {Path(wdir or "", file).as_posix(): "AP50" for file in files}
-    title = f"{pair.pair}: AP50 on the validation split, seed {plan.seeds[0]}"
-    return {f"learning-{pair.pair}": {"x": "step", "y": curves, "title": title}}
 
 
 def pipeline_file(study: str) -> Path:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from detdistill.core.files import sha256
 from detdistill.core.params import Seed, Slice
 
 EXPORTED = re.compile(r"_(jpe?g|png|bmp)\.rf\.[0-9A-Za-z]+$", re.IGNORECASE)
@@ -90,7 +91,7 @@ def _same_bytes(files: Sequence[str], root: Path) -> dict[str, str]:
     present = [file for file in files if (root / file).is_file()]
     first: dict[str, str] = {}
     for alike in _several(present, lambda file: (root / file).stat().st_size):
-        for same in _several(alike, lambda file: hashlib.sha256((root / file).read_bytes()).digest()):
+        for same in _several(alike, lambda file: sha256(root / file)):
             first.update(dict.fromkeys(same, min(same)))
     return first
 

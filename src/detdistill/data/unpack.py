@@ -4,9 +4,12 @@ A tar's members pass Python's "data" filter (PEP 706); a zip's names are held to
 refused: no data set of images needs them.
 """
 
+import gzip
+import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -20,7 +23,11 @@ from detdistill.core.files import explained
 
 Member = tuple[str, int, Callable[[], IO[bytes]]]
 """Path in the folder, size in bytes, and what opens the content."""
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+_BROKEN = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, NotImplementedError, RuntimeError, ValueError),  # zipfile's, of a kind or a password that it has not
+    OSError,  # a damaged gzip, a name that is too long; what the disk refuses is told before
+)
 
 
 def unpack(archive: Path, folder: Path, limit: int) -> None:
@@ -37,7 +44,7 @@ def unpack(archive: Path, folder: Path, limit: int) -> None:
                 raise UserError(f"{archive}: holds more than the {limit} bytes that it may unpack to")
             _write(folder / name, size, opened)
     except _BROKEN as error:
-        raise UserError(f"{archive}: a broken archive: {error}") from None
+        raise UserError(f"{archive}: broken, or nothing that can be unpacked here: {error}") from None
 
 
 def _members(archive: Path, folder: Path) -> Iterator[Member]:
@@ -89,6 +96,8 @@ def _write(target: Path, size: int, opened: Callable[[], IO[bytes]]) -> None:
             with opened() as source, open(partial, "wb") as written:
                 shutil.copyfileobj(source, written)
             os.replace(partial, target)
-        except BaseException:
+        except BaseException as error:
             partial.unlink(missing_ok=True)
+            if isinstance(error, gzip.BadGzipFile):  # an OSError, but of the archive, not of the disk
+                raise tarfile.ReadError(str(error)) from None
             raise

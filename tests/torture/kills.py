@@ -1,0 +1,98 @@
+"""`kill -9` in every kind of step, and of whole drivers: the study must come out as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from . import forked, study
+from .table import Row
+
+DRIVERS = {
+    "snakemake": ["snakemake", "--config", f"study={study.STUDY}", "--cores", "1"],
+    "dvc": ["dvc", "repro", study.PIPELINE],
+}
+
+
+def in_steps(finished: Path, folder: Path, kills: int, draw: random.Random) -> Row:
+    """Kill each step at random moments of it, several times, then let it end; the next step follows."""
+    row = Row("kill -9 in a step")
+    study.lay(folder)
+    commands = study.commands(folder)
+    for place, command in enumerate(commands):
+        share = kills * (place + 1) // len(commands) - kills * place // len(commands)
+        _duration = forked.run(study.copy(folder, folder.with_name("timed")), *command).seconds
+        for _ in range(share):
+            child = forked.start(folder, *command)
+            time.sleep(draw.uniform(0, _duration))
+            row.tried += 1
+            row.judge(child.kill(), killed=True)
+        row.judge(forked.run(folder, *command))
+    row.differing(study.repeatable(finished), study.repeatable(folder))
+    shutil.rmtree(folder.with_name("timed"))
+    return row
+
+
+def of_drivers(finished: Path, folder: Path, driver: str, kills: int, draw: random.Random, longest: float) -> Row:
+    """Kill the driver alone or with all that it started, start it again, and let the last one end."""
+    row = Row(f"kill -9 of {driver}")
+    study.lay(folder)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    for _ in range(kills):
+        process = begin(folder, driver)
+        time.sleep(draw.uniform(longest / 4, longest))
+        row.tried += 1
+        ended = process.poll()
+        if draw.random() < 0.5:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        said = process.communicate()[0]
+        row.judge(forked.Outcome(-9 if ended is None else ended, said, 0), killed=ended is None)
+        if ended == 0:
+            break
+    process = begin(folder, driver)
+    said = process.communicate()[0]
+    row.judge(forked.Outcome(process.returncode, said, 0))
+    if process.returncode:
+        row.silent.append(f"{driver} did not end by itself: {said[-500:]}")
+    row.differing(study.repeatable(finished), study.repeatable(folder))
+    return row
+
+
+def begin(folder: Path, driver: str) -> subprocess.Popen[str]:
+    """The driver, leader of a process group of its own."""
+    return subprocess.Popen(
+        DRIVERS[driver],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def two_at_once(finished: Path, folder: Path) -> Row:
+    """Both drivers and a step by hand, all at the same time; who was refused is started again afterwards."""
+    row = Row("two drivers at once")
+    study.lay(folder)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    processes = [begin(folder, driver) for driver in DRIVERS]
+    for process in processes:
+        row.tried += 1
+        said = process.communicate()[0]
+        row.judge(forked.Outcome(process.returncode, said, 0), killed=process.returncode != 0)
+        if process.returncode and "is at work on it" not in said and "waiting for" not in said:
+            row.silent.append(said[-300:])
+    for driver in DRIVERS:
+        process = begin(folder, driver)
+        said = process.communicate()[0]
+        if process.returncode:
+            row.silent.append(f"{driver} afterwards: {said[-300:]}")
+    row.differing(study.repeatable(finished), study.repeatable(folder))
+    return row
