@@ -52,4 +52,4 @@ def test_steps_are_jobs_that_get_what_they_ask_for_and_end(project, cluster):
     assert "Nothing to be done" in project.run(*command, "--dry-run")
     (project.root / f"{PLAIN}/model.safetensors").write_bytes(b"damaged")
     evaluate = (*command, *PROFILE, "--forcerun", "evaluate", "--rerun-triggers", "mtime", "--retries", "0")
-    assert "not a safetensors checkpoint" in project.run(*evaluate, code=1)
+    assert "model.safetensors: damaged: not what" in project.run(*evaluate, code=1)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.core.files import read_bytes, write_atomic
-from detdistill.core.params import read_yaml
+from detdistill.core.params import Pair, Study, read_yaml
 from detdistill.plan import load_plan
 from detdistill.stages import stages
 
@@ -54,11 +55,22 @@ def outdated(study: str) -> str | None:
 def text(study: str) -> str:
     """The content of the study's `dvc.yaml`. Raises UserError for parameters that make no DAG."""
     wdir = None if study == paths.DEFAULT_STUDY else "../.."
-    entries = {stage.name: stage.entry(study, wdir) for stage in stages(load_plan(study))}
-    dumped = yaml.safe_dump({"stages": entries}, sort_keys=False, width=120, allow_unicode=True)
+    plan = load_plan(study)
+    entries = {stage.name: stage.entry(study, wdir) for stage in stages(plan)}
+    content = {"stages": entries, "plots": [_learning(plan, pair, wdir) for pair in plan.pairs]}
+    dumped = yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
     # A blank line before each stage; DVC's own form of parameters that are whole files.
-    dumped = re.sub(r"^  (?=\S)", r"\n  ", dumped, flags=re.MULTILINE).replace(": null\n", ":\n")
+    dumped = re.sub(r"^(?:  |plots)(?=\S)", r"\n\g<0>", dumped, flags=re.MULTILINE).replace(": null\n", ":\n")
     return HEAD.format(study=study) + dumped.replace("stages:\n\n", "stages:\n")
+
+
+def _learning(plan: Study, pair: Pair, wdir: str | None) -> dict[str, Any]:
+    """What `dvc plots show` draws of a pair: how its plain and distilled students learn, over one another."""
+    recipes = [run.recipe for run in [*plan.plain, *plan.distilled] if run.pair == pair.pair]
+    files = [paths.run(plan.study, pair.pair, recipe, plan.seeds[0], "learning.json") for recipe in recipes]
+    curves = {Path(wdir or "", file).as_posix(): "AP50" for file in files}
+    title = f"{pair.pair}: AP50 on the validation split, seed {plan.seeds[0]}"
+    return {f"learning-{pair.pair}": {"x": "step", "y": curves, "title": title}}
 
 
 def pipeline_file(study: str) -> Path:
