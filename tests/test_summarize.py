@@ -1,6 +1,5 @@
 """The summary and the cost of a study of made-up numbers: that they agree with the runs, and what of them repeats."""
 
-import json
 import shutil
 
 import fake_study
@@ -8,7 +7,7 @@ import pytest
 
 from detdistill.analysis.choice import best_recipe
 from detdistill.analysis.summarize import summarize
-from detdistill.core import paths
+from detdistill.core import paths, record
 from detdistill.core.errors import UserError
 from detdistill.core.files import read_json
 
@@ -91,11 +90,11 @@ def test_the_gradient_inside_objects_is_told_for_the_first_validation_and_the_la
 def test_nothing_in_the_summary_depends_on_time(own):
     before, spent = paths.summary("fake").read_bytes(), cost("retinanet")
     for timing in [*own.rglob("timing.json"), *own.rglob("latency.json")]:
-        content = json.loads(timing.read_text())
+        content = record.read(timing)
         for figure in content:
             if figure.endswith("seconds"):
                 content[figure] *= 2
-        timing.write_text(json.dumps(content))
+        record.write(timing, content, None, content.get("wrote", ()))
     summarize("fake")
     assert paths.summary("fake").read_bytes() == before
     assert cost("retinanet")["teacher_core_seconds"] == pytest.approx(2 * spent["teacher_core_seconds"])
