@@ -13,7 +13,7 @@ from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.dataset import manifest
 from detdistill.detectors.weights import save_weights
-from detdistill.distill.answers import Answers
+from detdistill.distill.answers import Answers, check_constant
 from detdistill.evaluate.predict import as_float
 
 KD_DETR = {"classes": 1.0, "boxes": 5.0, "giou": 2.0, "random_queries": 4}
@@ -84,6 +84,15 @@ def test_kept_answers_give_the_losses_and_gradients_of_live_ones(split, family):
     assert sum("." in term for term in live) >= len(RECIPES[family])
 
 
+def test_detectron2s_roi_head_runs_on_a_kept_neck(split):
+    student, teacher = (make("faster_rcnn", engine="detectron2") for make in (tiny.detector, tiny.teacher))
+    distillation = tiny.distillation("faster_rcnn", RECIPES["faster_rcnn"], student, teacher)
+    live = losses(split, distillation)
+    distillation.answers = answers(split, "faster_rcnn", distillation)
+    torch.testing.assert_close(losses(split, distillation), live, atol=1e-6, rtol=1e-5)
+    assert {"mimic", "dkd"} <= {term.partition(".")[0] for term in live}
+
+
 @pytest.mark.parametrize("family", RECIPES)
 def test_kept_levels_stand_in_the_order_of_the_pyramid(split, family):
     distillation = on_three_levels(family, {"pkd": {"weight": 6.0}})
@@ -139,8 +148,11 @@ def test_images_of_several_sizes_are_refused(split):
         answers(split, "faster_rcnn", tiny.distillation("faster_rcnn", {"pkd": {"weight": 6.0}}))
 
 
-def test_images_that_are_augmented_are_refused(split, monkeypatch):
-    distillation = tiny.distillation("faster_rcnn", {"pkd": {"weight": 6.0}})
-    monkeypatch.setattr(type(distillation.teacher), "augment", lambda self, image, target, generator: (image, target))
-    with pytest.raises(UserError, match="'once' needs images that are not augmented"):
-        answers(split, "faster_rcnn", distillation)
+def test_a_student_whose_images_are_augmented_is_refused():
+    student = tiny.detector("faster_rcnn")
+    check_constant(student, "student.yaml")
+    student.varies = True
+    with pytest.raises(
+        UserError, match=r"student\.yaml: training\.ask_teacher: 'once' needs images that are not augmented"
+    ):
+        check_constant(student, "student.yaml")

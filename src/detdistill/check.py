@@ -10,6 +10,7 @@ from detdistill.core import paths
 from detdistill.core.errors import UserError, near
 from detdistill.core.params import DistilledRun, PlainRun, Side, Study, Tuning, load_recipe, load_side, load_tuning
 from detdistill.detectors.base import Detector
+from detdistill.distill.answers import check_constant
 from detdistill.needs import load_cluster
 from detdistill.pipeline import outdated, pipeline_file
 from detdistill.plan import load_plan
@@ -62,6 +63,8 @@ def check(study: str) -> list[str]:
         methods = load_recipe(study, run.pair, run.source).methods
         student, teacher = built[run.pair, paths.STUDENT], built[run.teaching, paths.TEACHER]
         distill.build(methods, {}, student, teacher, str(paths.params(study, run.pair, run.source)))
+        if sides[run.pair, paths.STUDENT].training.ask_teacher == "once":
+            check_constant(student, str(paths.side(study, run.pair, run.recipe)))
     return _notes(plan)
 
 

@@ -113,6 +113,8 @@ class Detector(nn.Module, ABC):
     """`softmax`: K + 1 logits with background last. `sigmoid`: K independent logits, no background."""
     taps: frozenset[str]
     """The taps that this family has."""
+    varies = False
+    """Whether `augment` varies an image."""
     trunk: str
     """What the names of backbone and neck begin with in the model's state."""
     num_queries: int | None = None

@@ -52,7 +52,7 @@ class Answers:
         where: the student's file, for errors.
 
     Raises:
-        UserError: images of several sizes, a teacher whose images are augmented, or a full disk.
+        UserError: images of several sizes, or a full disk.
     """
 
     def __init__(self, teacher: Detector, weights: Path, split: Split, data: str, wanted: frozenset[str], where: str):
@@ -103,11 +103,6 @@ class Answers:
                 f"{where}: training.ask_teacher: 'once' needs images of one size, found {len(sizes)} sizes; "
                 "'each_step' takes any"
             )
-        if type(self._teacher).augment is not Detector.augment:
-            raise UserError(
-                f"{where}: training.ask_teacher: 'once' needs images that are not augmented, as "
-                f"{type(self._teacher).__name__} does; 'each_step' takes them"
-            )
 
     def _record(self, tap: str) -> Path:
         return self._folder / f"{tap}.json"
@@ -153,6 +148,15 @@ def _allocated(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.m
         with open(file, "r+b") as stream:
             os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
     return array
+
+
+def check_constant(student: Detector, where: str) -> None:
+    """Raise UserError for a student whose engine varies the training images: an answer is no constant then."""
+    if student.varies:
+        raise UserError(
+            f"{where}: training.ask_teacher: 'once' needs images that are not augmented, as detector.input does; "
+            "'each_step' takes them"
+        )
 
 
 def _leaves(taps: Taps, wanted: frozenset[str]) -> Iterator[tuple[str, Tensor]]:

@@ -15,7 +15,7 @@ from detdistill.core.params import load_side
 from detdistill.dataset.manifest import Manifest
 from detdistill.detectors.base import Detector
 from detdistill.detectors.weights import load_trunk, load_weights
-from detdistill.distill.answers import Answers
+from detdistill.distill.answers import Answers, check_constant
 from detdistill.distill.base import Distillation, Learner
 from detdistill.train.run import Lesson, Run
 
@@ -58,6 +58,7 @@ def assemble(run: Run, manifest: Manifest) -> Assembled:
     module = distill.build(run.lesson.methods, run.lesson.scales, detector, teacher, str(run.lesson.where))
     if run.side.training.ask_teacher == "each_step":
         return Assembled(module, detector)
+    check_constant(detector, str(run.side_file))
     file = paths.teacher(run.study, run.lesson.teacher.pair)
     split = manifest.split("train", run.side.training.cache_images)
     answers = Answers(teacher, file, split, manifest.digest, module.teacher_taps, str(run.side_file))

@@ -34,6 +34,7 @@ class Detectron2Detector(Detector):
     def __init__(self, model: nn.Module, preparation: Preparation, num_classes: int):
         super().__init__(model, num_classes)
         self.preparation = preparation
+        self.varies = preparation.input is not None
         self.sources = dict.fromkeys(("anchors", "anchor_labels", "anchor_targets"), self.anchor_source) | self.sources
         self.taps = frozenset(self.sources)
         pyramid = self.model.backbone

@@ -9,7 +9,7 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor, nn
 
 from detdistill.detectors.base import Taps
-from detdistill.detectors.recorder import Call
+from detdistill.detectors.recorder import Call, Recorder
 from detdistill.engines.detectron2.detector import SHARED_SOURCES, UNIT, Detectron2Detector, per_anchor, unit
 from detdistill.engines.detectron2.params import Preparation
 
@@ -40,18 +40,28 @@ class FasterRCNNDetector(Detectron2Detector):
         return self.model.proposal_generator.in_features
 
     def _forward(self, features: dict[str, Tensor], modules: set[str], roi_boxes: Sequence[Tensor] | None) -> None:
-        rpn, heads = self.model.proposal_generator, self.model.roi_heads
+        rpn = self.model.proposal_generator
         levels = [features[name] for name in rpn.in_features]
         if self.anchor_source in modules:
             rpn.anchor_generator(levels)
         if "proposal_generator.rpn_head" in modules:
             rpn.rpn_head(levels)
         if any(module.startswith("roi_heads") for module in modules):
-            maps = heads.box_pooler(
-                [features[name] for name in heads.box_in_features], list(map(Boxes, roi_boxes or []))
-            )
-            if modules & {"roi_heads.box_head", "roi_heads.box_predictor"}:
-                heads.box_predictor(heads.box_head(maps))
+            self._forward_rois({self.strides[name]: each for name, each in features.items()}, modules, roi_boxes or [])
+
+    def _forward_rois(self, neck: dict[str, Tensor], modules: set[str], roi_boxes: Sequence[Tensor]) -> None:
+        heads = self.model.roi_heads
+        levels = [neck[self.strides[name]] for name in heads.box_in_features]
+        maps = heads.box_pooler(levels, list(map(Boxes, roi_boxes)))
+        if modules & {"roi_heads.box_head", "roi_heads.box_predictor"}:
+            heads.box_predictor(heads.box_head(maps))
+
+    def observe_rois(self, taps: Taps, wanted: frozenset[str], roi_boxes: Sequence[Tensor]) -> Taps:
+        modules = {self.sources[tap] for tap in wanted}
+        with Recorder(self.model, sorted(modules)) as recorder:
+            self._forward_rois(taps.neck, modules, roi_boxes)
+        self._read(taps, recorder.calls)
+        return taps
 
     @torch.no_grad()
     def _assign_anchors(self, anchors: list[Boxes], instances: list[Instances]) -> tuple[Tensor, Tensor]:
