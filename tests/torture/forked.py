@@ -18,14 +18,17 @@ import detdistill
 from detdistill import cli
 
 SECONDS = 600
-NOT_HERE = ("detdistill.engines.detectron2", "detdistill.__main__")
 
 
 def preload() -> None:
     """Import every module of the package, so that a fork has it."""
     for module in pkgutil.walk_packages(detdistill.__path__, "detdistill."):
-        if not module.name.startswith(NOT_HERE):
-            importlib.import_module(module.name)
+        if module.name != "detdistill.__main__":
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as error:
+                if str(error.name).startswith("detdistill"):
+                    raise  # else an engine that this environment has not
 
 
 @dataclass
