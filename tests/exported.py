@@ -35,7 +35,7 @@ def project(
 ) -> Detector:
     """The teacher of the only pair of a project in `folder`, which becomes the current one.
 
-    With `config` or `pretrained`, `changes` are all that is said of the detector.
+    With `config`, `pretrained` or `backbone`, `changes` are all that is said of the detector.
     """
     tiny.require(engine)
     monkeypatch.chdir(folder)
@@ -47,7 +47,7 @@ def project(
     counts = {"train": 1, "val": images, "test": 2}
     sizes = {"image_size": tiny.SIZE, "digit_size": {"low": 10, "high": 20}}
     write_slice("data", value={"kind": "digits", "images": counts, **sizes})
-    given = "config" in changes or "pretrained" in changes
+    given = {"config", "pretrained", "backbone"} & changes.keys()
     words = (
         ({} if "config" in changes else {"family": family}) | ({} if given else tiny.SIZES[engine, family]) | changes
     )

@@ -55,7 +55,14 @@ def test_a_folder_gives_the_detector_back(tmp_path, monkeypatch, family):
 
 
 @pytest.mark.parametrize(
-    ("family", "changes"), [("faster_rcnn", {}), ("retinanet", {}), ("retinanet", {"norm_groups": 4})]
+    ("family", "changes"),
+    [
+        ("faster_rcnn", {}),
+        ("retinanet", {}),
+        ("retinanet", {"norm_groups": 4}),
+        ("faster_rcnn", {"backbone": "resnet18", "neck_channels": 8, "hidden": 16}),
+        ("retinanet", {"backbone": "mobilenet_v3_large", "neck_channels": 8}),
+    ],
 )
 def test_torchvision_alone_loads_and_finds_the_same(tmp_path, monkeypatch, family, changes):
     detector = exported.project(tmp_path, monkeypatch, "torchvision", family, **changes)
@@ -112,10 +119,10 @@ def published(family: str, folder: Path) -> dict[str, object]:
     import transformers as hf
 
     body = {"embedding_size": 8, "hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1], "layer_type": "basic"}
-    shared = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "num_queries": 12, "num_labels": 10}
+    shared = {"d_model": 64, "encoder_layers": 1, "decoder_layers": 2, "num_queries": 12, "num_labels": 10}
     shared |= {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "disable_custom_kernels": True}
     if family == "rt_detr":
-        shared |= {"encoder_hidden_dim": 32, "encoder_in_channels": [8, 8, 8], "decoder_in_channels": [32] * 3}
+        shared |= {"encoder_hidden_dim": 64, "encoder_in_channels": [8, 8, 8], "decoder_in_channels": [64] * 3}
         own = {"model_type": "rt_detr_resnet", **body, "out_indices": [2, 3, 4]}
         model = hf.RTDetrForObjectDetection(hf.RTDetrConfig(backbone_config=own, **shared))
     else:

@@ -31,7 +31,9 @@ YAML = [
 ]
 LAZY = [
     ("faster_rcnn", {}),
+    ("faster_rcnn", {**R18, "roi_canonical": 56}),
     ("retinanet", {}),
+    ("retinanet", {**BOTTLENECKS, "finest": 4}),
     ("retinanet", {**BOTTLENECKS, "group_norm": True}),
     ("fcos", {"score_threshold": 0.05}),
 ]

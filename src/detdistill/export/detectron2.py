@@ -1,7 +1,8 @@
 """Detectron2: `config.yaml` where its yaml has words for the model, else `config.py`, a LazyConfig; and `model.pth`.
 
-Its yaml knows no body narrower than 64 channels at depth 18 and 34, no group normalisation in RetinaNet's towers but of
-32 groups, and no FCOS. The LazyConfig is made of the very source that put the model together for training.
+Its yaml knows no body of other than 64 channels at depth 18 and 34, no group normalisation in towers but of 32 groups,
+one size that sends boxes to levels, and no FCOS. The LazyConfig is made of the very source that put the model together
+for training. GFL, which Detectron2 has not, needs this package.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from detdistill.engines.detectron2.params import (
     ResNetParams,
     RetinaNetParams,
 )
+from detdistill.export.folder import PACKAGE
 from detdistill.export.trained import Trained
 
 STATE = "model.pth"
@@ -44,10 +46,13 @@ def write(trained: Trained, folder: Path) -> str:
     Raises:
         UserError: a model of a config file in Python, which may be anything.
     """
+    family = trained.params.get("family", "")
+    if family == "gfl":
+        return PACKAGE.format(why="Detectron2 has no GFL")
     if "config" in trained.params:
         content, file = _own_config(trained).dump(), YAML
     else:
-        sizes = SCHEMAS[trained.params["family"]].model_validate(trained.params)
+        sizes = SCHEMAS[family].model_validate(trained.params)
         config = in_yaml(sizes, len(trained.classes))
         content, file = (config.dump(), YAML) if config else (lazy(sizes, len(trained.classes)), LAZY)
     write_atomic(folder / file, content.encode())
@@ -59,8 +64,13 @@ def write(trained: Trained, folder: Path) -> str:
 
 def in_yaml(sizes: ResNetParams, classes: int) -> CfgNode | None:
     """The model in Detectron2's yaml, on top of its defaults; None where that has no words for it."""
-    narrow = sizes.depth < 50 and sizes.width != 64
-    if narrow or isinstance(sizes, FCOSParams) or (isinstance(sizes, RetinaNetParams) and sizes.group_norm):
+    if sizes.depth < 50 and sizes.width != 64:
+        return None
+    if isinstance(sizes, FasterRCNNParams):
+        spoken = sizes.roi_canonical == 224
+    else:
+        spoken = isinstance(sizes, RetinaNetParams) and sizes.finest == 8 and not sizes.group_norm
+    if not spoken:
         return None
     config = get_cfg()
     two_stage = isinstance(sizes, FasterRCNNParams)
@@ -81,7 +91,8 @@ def in_yaml(sizes: ResNetParams, classes: int) -> CfgNode | None:
     config.TEST.DETECTIONS_PER_IMAGE = sizes.detections
     if isinstance(sizes, FasterRCNNParams):
         _two_stage(config, sizes, classes)
-    elif isinstance(sizes, RetinaNetParams):
+    else:
+        assert isinstance(sizes, RetinaNetParams)
         _one_stage(config, sizes, classes)
     return config
 
@@ -116,7 +127,8 @@ def lazy(sizes: ResNetParams, classes: int) -> str:
     """The model as a LazyConfig in Python."""
     build = {FasterRCNNParams: models.faster_rcnn, RetinaNetParams: models.retinanet, FCOSParams: models.fcos}
     own: Any = build[type(sizes)]
-    parts = [models.resnet, models.group_norm, models._head, models._inference, models._normalisation, own]
+    parts = [models.resnet, models.pyramid, models.group_norm, own]
+    parts += [models._retinanet, models._head, models._inference, models._normalisation]
     return LAZY_SOURCE.format(
         blocks=models.BLOCKS,
         parts="\n\n".join(map(getsource, parts)),
