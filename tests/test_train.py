@@ -248,6 +248,14 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_goes_on(tiny, monk
     assert digests("plain") == straight
 
 
+def test_a_slice_edited_as_soon_as_it_is_read_stops_the_run_too(tiny):
+    run = train.student_run("tiny", "small", "plain", 0)
+    write_slice("small", "plain", value={"schedule_factor": 2.0})
+    with pytest.raises(UserError, match=r"params/tiny/small/plain\.yaml: changed while this step ran"):
+        train.train(run)
+    assert not run.path("model.safetensors").exists()
+
+
 def test_a_slice_edited_while_its_run_trains_stops_it_before_anything_is_written(tiny, monkeypatch):
     fitted = train.fit
 

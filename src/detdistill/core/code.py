@@ -6,6 +6,7 @@ from pathlib import Path
 
 from detdistill.core.errors import UserError
 from detdistill.core.files import sha256
+from detdistill.core.params import AS_READ
 
 _PACKAGE = __name__.partition(".")[0]
 _ENTRY = {f"{_PACKAGE}.{name}" for name in ("cli", "__main__", "turn")}  # which step runs and when, not what it finds
@@ -31,11 +32,12 @@ class Used:
     """Holds what a step has read against the disk when the step ends: an edit under way must not pass as used.
 
     Args:
-        files: what the step has read, relative to the project, beside the loaded code.
+        files: what the step has read, relative to the project, beside the loaded code; of a slice that has been read
+            already, what was read counts.
     """
 
     def __init__(self, files: Iterable[Path]) -> None:
-        self.files = {file: sha256(file) for file in files}
+        self.files = {file: AS_READ.get(file.resolve()) or sha256(file) for file in files}
         self.code = {name: sha256(file) for name, file in loaded().items()}
 
     def check(self) -> None:

@@ -3,6 +3,7 @@
 One slice is one file, because a file is the unit that Snakemake and DVC watch.
 """
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -251,9 +252,14 @@ def _keys_at(schema: type[BaseModel], location: tuple[str | int, ...]) -> list[s
     return list(model.model_fields)
 
 
+AS_READ: dict[Path, str] = {}
+"""Absolute path of a YAML file -> the SHA-256 of what this process read of it last."""
+
+
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file. Raises UserError when it is missing, is not YAML or says a key twice."""
     content = read_bytes(path)
+    AS_READ[path.resolve()] = hashlib.sha256(content).hexdigest()
     try:
         return yaml.load(content.decode(), _UniqueKeys)
     except RecursionError:

@@ -28,5 +28,7 @@ def decode(path: Path, content: bytes) -> Image.Image:
             if upright.mode.startswith("I;16"):
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             return upright.convert("RGB")
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:  # Pillow names its buffer
+        raise UserError(f"{path}: a broken or truncated image, or no image at all") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: a broken or truncated image: {error}") from None
