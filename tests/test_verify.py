@@ -7,9 +7,11 @@ from test_train import DETECTOR, TRAINING, write_slice
 from test_train import tiny as tiny
 from typer.testing import CliRunner
 
+from detdistill.analysis.results import read_learning, read_scenes
 from detdistill.cli import app
 from detdistill.core import paths
 from detdistill.core.errors import UserError
+from detdistill.dataset import manifest
 from detdistill.evaluate.latency_step import measure_latency
 from detdistill.evaluate.step import evaluate
 from detdistill.train import step as train
@@ -72,6 +74,18 @@ def test_a_damaged_teacher_neither_teaches_nor_is_evaluated(trained):
     ):
         with pytest.raises(UserError, match=r"teacher/0/model\.safetensors: damaged: not what .*timing\.json says was"):
             use()
+
+
+def test_what_the_report_draws_is_held_to_its_record_too(trained):
+    records = manifest.load("tiny").split("val").records
+    for name, read in (
+        ("learning.json", read_learning),
+        ("predictions.safetensors", lambda file: read_scenes(file, "val", records)),
+    ):
+        read(run(name))
+        flip(run(name))
+        with pytest.raises(UserError, match=rf"teacher/0/{name}: damaged: not what .*\.json says was written"):
+            read(run(name))
 
 
 def test_a_record_that_was_edited_is_refused(trained):

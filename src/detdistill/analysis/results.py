@@ -60,7 +60,7 @@ def read_result(study: str, pair: str, recipe: str, seed: int) -> Result | None:
 def read_learning(path: Path) -> list[LearningPoint]:
     """`learning.json` in the order of training, the final model last. Raises UserError, naming the file."""
     try:
-        points: list[LearningPoint] = json.loads(path.read_text(encoding="utf-8"))
+        points: list[LearningPoint] = json.loads(intact(path).read_text(encoding="utf-8"))
         if not points or any(not {"step", "AP", "AP50", "images"} <= point.keys() for point in points):
             raise ValueError("every point needs step, AP, AP50 and images")
     except (OSError, ValueError, AttributeError, TypeError) as error:
@@ -69,8 +69,8 @@ def read_learning(path: Path) -> list[LearningPoint]:
 
 
 def read_scenes(path: Path, split: str, records: Sequence[Record]) -> list[Scene]:
-    """What a run detects in the images of a split. Raises UserError when the file is of other images."""
-    found = predictions.load(path, split)
+    """What a run detects in the images of a split. Raises UserError when the file is damaged or of other images."""
+    found = predictions.load(intact(path), split)
     if len(found) != len(records):
         raise UserError(f"{path}: {split}: of {len(found)} images, the split has {len(records)}")
     return scenes(records, found)

@@ -101,7 +101,7 @@ def _image_size(data: Manifest) -> tuple[int, int] | None:
 
 
 def _threshold(predictions: Path, data: Manifest) -> float:
-    scenes = read_scenes(intact(predictions), CHOOSING, data.split(CHOOSING).records)
+    scenes = read_scenes(predictions, CHOOSING, data.split(CHOOSING).records)
     return best_threshold(match(scenes, len(data.classes)))
 
 
