@@ -65,10 +65,15 @@ def project(
 
 @torch.no_grad()
 def lively(detector: Detector) -> None:
-    """Scores about one half in dense heads, which begin at 0.01, and running statistics that are not the first ones."""
+    """Scores about one half in dense heads, which begin at 0.01, spread ones in transformers, which begin with ties.
+
+    Running statistics that are not the first ones.
+    """
     for name, module in detector.model.named_modules():
         if isinstance(module, nn.Conv2d) and name.rsplit(".", 1)[-1] in ("cls_logits", "cls_score"):
             module.bias.zero_()
+            module.weight.normal_(std=0.5)
+        if isinstance(module, nn.Linear) and ("enc_score_head" in name or "class_embed" in name):
             module.weight.normal_(std=0.5)
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(std=0.1)

@@ -104,9 +104,16 @@ def test_a_pipeline_of_transformers_finds_the_same(tmp_path, monkeypatch, family
         assert count >= 6
         scores = torch.tensor([each["score"] for each in found[:count]])
         assert torch.allclose(scores, expected["scores"][:count], atol=1e-5)
-        for each, box, label in zip(found, expected["boxes"][:count], expected["labels"][:count], strict=False):
-            assert each["label"] == str(int(label))
-            assert list(each["box"].values()) == pytest.approx(box.tolist(), abs=1.001)
+        ours = list(
+            zip(expected["boxes"].tolist(), expected["scores"].tolist(), expected["labels"].tolist(), strict=True)
+        )
+        for each in found[:count]:  # equal scores stand in any order, and the last of them are any
+            box = pytest.approx(list(each["box"].values()), abs=1.001)
+            same = [one for one in ours if one[0] == box and str(one[2]) == each["label"]]
+            near = [one for one in same if abs(one[1] - each["score"]) < 1e-5]
+            assert near or each["score"] - found[count - 1]["score"] < 1e-5, each
+            if near:
+                ours.remove(near[0])
     model_boxes = detect.model(
         **detect.image_processor(images=exported.images()[:1], do_rescale=False, return_tensors="pt")
     )
@@ -122,6 +129,7 @@ def published(family: str, folder: Path) -> dict[str, object]:
     shared = {"d_model": 64, "encoder_layers": 1, "decoder_layers": 2, "num_queries": 12, "num_labels": 10}
     shared |= {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "disable_custom_kernels": True}
     if family == "rt_detr":
+        shared |= {"num_queries": 84}  # every place of 64 x 64 pixels: no choice among near ties
         shared |= {"encoder_hidden_dim": 64, "encoder_in_channels": [8, 8, 8], "decoder_in_channels": [64] * 3}
         own = {"model_type": "rt_detr_resnet", **body, "out_indices": [2, 3, 4]}
         model = hf.RTDetrForObjectDetection(hf.RTDetrConfig(backbone_config=own, **shared))

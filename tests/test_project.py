@@ -40,6 +40,7 @@ def test_the_wheel_holds_every_part():
     assert wheel["force-include"] == {part: f"detdistill/project/{part}" for part in PARTS}
 
 
+@pytest.mark.slow
 def test_both_drivers_run_a_step_in_a_new_folder_by_the_installed_code(outside, installed):
     """And have nothing to do afterwards; a change of the installed code is seen."""
     outside.run("detdistill", "init", ".")

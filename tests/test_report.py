@@ -539,6 +539,7 @@ def test_odd_data_make_a_sound_report(tmp_path, monkeypatch, data):
     assert len(Page(page().read_text()).all("img")) > 5
 
 
+@pytest.mark.slow
 def test_thirty_recipes_make_a_sound_report(tmp_path, monkeypatch):
     enter(tmp_path, monkeypatch)
     fake_study.make(tmp_path, pairs=PAIR, variants=27)

@@ -147,7 +147,13 @@ def test_gradients_are_clipped_unless_the_parameter_is_null(tiny):
 
 
 @pytest.mark.parametrize(
-    ("pair", "recipe"), [("small", "plain"), ("small", "pkd"), ("varied", "pkd"), ("queries", "kd_detr")]
+    ("pair", "recipe"),
+    [
+        ("small", "plain"),
+        ("small", "pkd"),
+        pytest.param("varied", "pkd", marks=pytest.mark.slow),
+        pytest.param("queries", "kd_detr", marks=pytest.mark.slow),
+    ],
 )
 def test_killed_and_resumed_gives_the_same_bytes(tiny, pair, recipe):
     train.train_teacher("tiny", "small")

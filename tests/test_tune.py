@@ -132,7 +132,7 @@ def test_a_method_without_gradient_on_the_student_is_named(tuned, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"factors": [0.0, 1.0]}, r"tuning\.yaml: factors\.0: .*greater than 0, found 0\.0"),
+        ({"factors": [0.0, 1.0]}, r"tuning\.yaml: factors\.0: .*greater than or equal to 0\.000001, found 0\.0"),
         ({"factors": [1.0]}, r"tuning\.yaml: factors: .*at least 2"),
         ({"seed": 0}, r"tuning\.yaml: seed: 0 is held out, study\.yaml has it in seeds"),
     ],
