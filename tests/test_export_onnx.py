@@ -11,6 +11,7 @@ import tiny
 import torch
 
 from detdistill.core import paths
+from detdistill.core.errors import UserError
 from detdistill.detectors.base import Detections
 from detdistill.export import export
 from detdistill.export.onnx import FILE, graph
@@ -65,7 +66,6 @@ CASES = [
     pytest.param("torchvision", "retinanet", marks=pytest.mark.slow),
     pytest.param("transformers", "rt_detr", marks=pytest.mark.slow),
     pytest.param("torchvision", "gfl", marks=pytest.mark.slow),
-    pytest.param("transformers", "deformable_detr", marks=pytest.mark.slow),
 ]
 
 
@@ -85,11 +85,17 @@ def test_onnx_runtime_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
         agree((boxes[index], scores[index], labels[index]), expected)
     [alone] = [session.run(None, {"images": images[:1]})]
     agree(tuple(each[0] for each in alone), exported.ours(detector)[0])
-    if family == "deformable_detr":
-        return
     size = (32, 128) if family == "rt_detr" else (75, 101)
     other = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
     found = session.run(None, {"images": other.numpy()})
     for index in range(2):
         with torch.no_grad():
             agree(tuple(each[index] for each in found), detector.predict([other[index]])[0])
+
+
+def test_a_family_whose_graph_would_be_wrong_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxscript", reason="the exporter's onnxscript is not installed")
+    exported.project(tmp_path, monkeypatch, "transformers", "deformable_detr")
+    with pytest.raises(UserError, match="--format onnx: of DeformableDetrDetector .* an invalid graph"):
+        export(exported.STUDY, exported.PAIR, paths.TEACHER, 0, tmp_path / "out", ["onnx"])
+    assert not (tmp_path / "out").exists()

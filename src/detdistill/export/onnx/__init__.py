@@ -37,12 +37,16 @@ def check(engine: str) -> None:
 
 @torch.no_grad()
 def write(trained: Trained, folder: Path) -> str:
-    """Write `model.onnx`; how to run it, in Markdown."""
+    """Write `model.onnx`; how to run it, in Markdown. Raises UserError for a family whose graph would be wrong."""
     detector = trained.detector.eval()
+    if isinstance(detector, SetPredictionDetector) and detector.masks_padding:
+        raise UserError(
+            f"--format onnx: of {type(detector).__name__} PyTorch's exporter makes an invalid graph, by its masks; "
+            "allowed: models of rt_detr, faster_rcnn, retinanet and gfl"
+        )
     height, width = trained.image_size or (256, 256)
     example = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
     detector.predict(list(example))  # torchvision's pooling learns the strides of its levels from its first images
-    free = sizes_are_free(detector)
     dynamic = torch.export.Dim.DYNAMIC
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about the insides of models that it can export
@@ -51,7 +55,7 @@ def write(trained: Trained, folder: Path) -> str:
             (example,),
             input_names=["images"],
             output_names=["boxes", "scores", "labels"],
-            dynamic_shapes=(dict.fromkeys((0, 2, 3) if free else (0,), dynamic),),
+            dynamic_shapes=(dict.fromkeys((0, 2, 3), dynamic),),
             custom_translation_table=translations(),
             opset_version=OPSET,
             dynamo=True,
@@ -59,7 +63,7 @@ def write(trained: Trained, folder: Path) -> str:
         )
     assert program is not None
     program.save(folder / FILE)
-    return USE.format(size="any size" if free else f"{height} x {width} pixels")
+    return USE
 
 
 def graph(detector: Detector) -> nn.Module:
@@ -69,13 +73,8 @@ def graph(detector: Detector) -> nn.Module:
     )
 
 
-def sizes_are_free(detector: Detector) -> bool:
-    """Whether the graph takes images of every size. Deformable DETR's masks make shapes that no exporter proves."""
-    return not (isinstance(detector, SetPredictionDetector) and detector.masks_padding)
-
-
 USE = """\
-`model.onnx` runs in ONNX Runtime without PyTorch. `images` (N, 3, H, W): float32 in 0..1, RGB, of {size}, alike in a
+`model.onnx` runs in ONNX Runtime without PyTorch. `images` (N, 3, H, W): float32 in 0..1, RGB, of any size, alike in a
 batch. `boxes` (N, D, 4) xyxy in pixels, `scores` (N, D) descending, `labels` (N, D) from 0; a score of 0 means that
 there are no more detections.
 
@@ -86,6 +85,6 @@ from PIL import Image
 
 session = onnxruntime.InferenceSession("model.onnx")
 image = np.asarray(Image.open("image.png").convert("RGB"), np.float32).transpose(2, 0, 1) / 255
-boxes, scores, labels = session.run(None, {{"images": image[None]}})
+boxes, scores, labels = session.run(None, {"images": image[None]})
 ```
 """
