@@ -96,6 +96,6 @@ def test_onnx_runtime_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_family_whose_graph_would_be_wrong_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxscript", reason="the exporter's onnxscript is not installed")
     exported.project(tmp_path, monkeypatch, "transformers", "deformable_detr")
-    with pytest.raises(UserError, match="--format onnx: of DeformableDetrDetector .* an invalid graph"):
+    with pytest.raises(UserError, match=r"--format onnx: of DeformableDetrDetector .* an invalid graph"):
         export(exported.STUDY, exported.PAIR, paths.TEACHER, 0, tmp_path / "out", ["onnx"])
     assert not (tmp_path / "out").exists()
