@@ -96,6 +96,12 @@ def sha256(path: str | Path) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def require_empty(folder: Path) -> None:
+    """Raise UserError unless it is an empty folder, or nothing yet: what a command writes overwrites nothing."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UserError(f"{folder}: not empty; nothing is overwritten, name another folder")
+
+
 @contextlib.contextmanager
 def explained(path: str | Path) -> Iterator[None]:
     """Turn an OSError while writing `path` into a UserError that names it."""

@@ -1,6 +1,7 @@
 """The data step: `params/STUDY/data.yaml` names a kind, and the module of that name in this folder makes the data.
 
-A new kind is a new module with `Params`, a slice, and `make(params, study)`.
+A new kind is a new module with `Params`, a slice. One that makes its images has `make(params, study)`; one that reads
+what is there derives its `Params` from `Reading` and has `load(params, where)`, which gives the raw annotations.
 """
 
 from importlib import import_module
@@ -12,6 +13,8 @@ from detdistill.core import paths
 from detdistill.core.errors import UserError, near
 from detdistill.core.params import Slice, parse, read_yaml
 from detdistill.core.timing import measure
+from detdistill.data.annotate import write
+from detdistill.data.reading import Reading
 
 _NOT_KINDS = {"annotate", "download", "drawing", "faults", "hold_out", "png", "reading", "tree", "unpack"}
 
@@ -20,7 +23,10 @@ def make(study: str) -> None:
     """Write the images, annotations, manifest and timing of a study. Raises UserError for params that are wrong."""
     module, params = read(study)
     with measure("data") as cost:
-        module.make(params, study)
+        if isinstance(params, Reading):
+            write(study, params, module.load(params, str(paths.params(study, "data"))))
+        else:
+            module.make(params, study)
     cost.record(paths.data(study, "timing.json"), ("manifest.json", "train.json", "val.json", "test.json"))
 
 

@@ -26,9 +26,9 @@ ROUNDING = 1.0
 WriteImage = Callable[[str, bytes], None]
 
 
-def write(study: str, kind: str, params: Reading, raw: Raw) -> None:
+def write(study: str, params: Reading, raw: Raw) -> None:
     """Write annotations, manifest and, with `resize`, images. Raises UserError for all that cannot be used."""
-    with Writer(study, kind, raw.classes, None if params.resize else raw.root.as_posix()) as writer:
+    with Writer(study, params.kind, raw.classes, None if params.resize else raw.root.as_posix()) as writer:
         for split, noted in annotate(params, raw, f" of {study}", writer.image).items():
             writer.split(split, noted)
 

@@ -12,11 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.core.files import read_bytes, regular
 from detdistill.core.params import Slice, parse
-from detdistill.data.annotate import write
 from detdistill.data.faults import Faults
 from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, below
 
@@ -65,12 +63,6 @@ class File(BaseModel):
     images: Annotated[list[_Image], Field(min_length=1)]
     annotations: list[_Annotation]
     categories: Annotated[list[_Category], Field(min_length=1)]
-
-
-def make(params: Params, study: str) -> None:
-    """Write the prepared data of `study`. Raises UserError for params and files that are wrong."""
-    where = str(paths.params(study, "data"))
-    write(study, params.kind, params, load(params, where))
 
 
 def load(params: Params, where: str) -> Raw:

@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.core.files import regular
 from detdistill.core.params import Slice
-from detdistill.data.annotate import write
 from detdistill.data.faults import Faults
 from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, below, class_names
 
@@ -46,12 +44,6 @@ class Params(Reading):
 
     kind: Literal["csv"]
     splits: dict[SplitName, Split]
-
-
-def make(params: Params, study: str) -> None:
-    """Write the prepared data of `study`. Raises UserError for params and files that are wrong."""
-    where = str(paths.params(study, "data"))
-    write(study, params.kind, params, load(params, where))
 
 
 def load(params: Params, where: str) -> Raw:

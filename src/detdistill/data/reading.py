@@ -35,6 +35,7 @@ class Reading(Slice):
     manifest names, those that are missing, that are no images or whose annotation cannot be read.
     """
 
+    kind: str
     source: Source | None = None
     folder: str = "."
     classes: Annotated[list[str], Field(min_length=1), AfterValidator(once)] | None = None

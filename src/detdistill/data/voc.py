@@ -13,11 +13,9 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 from pydantic import Field
 
-from detdistill.core import paths
 from detdistill.core.errors import UserError, near
 from detdistill.core.files import read_bytes, regular
 from detdistill.core.params import Slice
-from detdistill.data.annotate import write
 from detdistill.data.faults import BrokenImageError, Faults
 from detdistill.data.reading import SUFFIXES, Raw, RawImage, RawObject, Reading, SplitName, class_names
 
@@ -42,12 +40,6 @@ class Params(Reading):
     annotations: str = "Annotations"
     images: str = "JPEGImages"
     first_pixel: Literal[0, 1] = 1
-
-
-def make(params: Params, study: str) -> None:
-    """Write the prepared data of `study`. Raises UserError for params and files that are wrong."""
-    where = str(paths.params(study, "data"))
-    write(study, params.kind, params, load(params, where))
 
 
 def load(params: Params, where: str) -> Raw:

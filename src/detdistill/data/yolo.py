@@ -10,10 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.core.files import read_bytes
-from detdistill.data.annotate import write
 from detdistill.data.faults import Faults
 from detdistill.data.reading import SUFFIXES, Raw, RawImage, RawObject, Reading, SplitName, below, once
 from detdistill.data.tree import Tree
@@ -33,12 +31,6 @@ class Params(Reading):
     kind: Literal["yolo"]
     names: Annotated[list[str], Field(min_length=1), AfterValidator(once)]
     splits: dict[SplitName, Annotated[list[str], Field(min_length=1)]]
-
-
-def make(params: Params, study: str) -> None:
-    """Write the prepared data of `study`. Raises UserError for params and files that are wrong."""
-    where = str(paths.params(study, "data"))
-    write(study, params.kind, params, load(params, where))
 
 
 def load(params: Params, where: str) -> Raw:

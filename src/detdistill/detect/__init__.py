@@ -17,12 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from detdistill.core.errors import UserError
-from detdistill.core.files import explained, write_atomic, write_json
+from detdistill.core.files import explained, read_bytes, require_empty, write_atomic, write_json
 from detdistill.dataset.pixels import decode
 from detdistill.detect.drawing import draw
 from detdistill.detect.sources import Source, find
 from detdistill.detect.video import Video, Writer
 from detdistill.detectors.base import Detections, Detector
+from detdistill.evaluate.predict import as_float
 from detdistill.export.folder import load
 
 RESULT = "detections.json"
@@ -76,8 +77,7 @@ def detect(model: Path, given: Sequence[Path], to: Path, threshold: float | None
     Raises:
         UserError: a folder that is no model, names that do not exist, `to` with something in it, nothing to read.
     """
-    if to.is_file() or (to.is_dir() and any(to.iterdir())):
-        raise UserError(f"{to}: not empty; nothing is overwritten, name another folder")
+    require_empty(to)
     detector, card = load(model)
     sources = find(given)
     chosen = threshold if threshold is not None else card.threshold if card.threshold is not None else THRESHOLD
@@ -140,8 +140,8 @@ class _Work:
     def _read(self, sources: Sequence[Source]) -> Iterator[tuple[Source, Tensor]]:
         for source in sources:
             try:
-                image = decode(source.file, source.file.read_bytes())
-            except (UserError, OSError) as error:
+                image = decode(source.file, read_bytes(source.file))
+            except UserError as error:
                 self.found.left_out.append(str(error))
                 self.tell()
             else:
@@ -154,7 +154,7 @@ class _Work:
         start = time.perf_counter()
         results = [
             {name: value.cpu() for name, value in each.items()}
-            for each in self.detector.predict([image.to(device).float() / 255 for image in images])
+            for each in self.detector.predict([as_float(image.to(device)) for image in images])
         ]
         self.found.detecting += time.perf_counter() - start
         return [{name: value[each["scores"] >= self.threshold] for name, value in each.items()} for each in results]

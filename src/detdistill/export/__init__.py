@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from detdistill.core.errors import UserError, near
-from detdistill.core.files import explained, write_atomic
+from detdistill.core.files import explained, require_empty, write_atomic
 from detdistill.core.params import load_study
 from detdistill.detectors import engines
 from detdistill.export import card, folder, trained
@@ -34,8 +34,7 @@ def export(
         UserError: a folder with something in it, a format that the engine's models do not have, an unknown run, a
             damaged model.
     """
-    if to.is_file() or (to.is_dir() and any(to.iterdir())):
-        raise UserError(f"{to}: not empty; nothing is overwritten, name another folder")
+    require_empty(to)
     writers = _writers(load_study(study).pair(pair).engine, formats)
     run = trained.read(study, pair, recipe, seed)
     partial = to.resolve().with_name(f".{to.resolve().name}.partial")
