@@ -12,7 +12,6 @@ import pytest
 import torch
 import yaml
 
-from detdistill.analysis import taxonomy
 from detdistill.analysis.choice import best_recipe
 from detdistill.analysis.summarize import summarize
 from detdistill.analysis.summary import by_level, distilled
@@ -23,6 +22,7 @@ from detdistill.core.params import load_study
 from detdistill.dataset import manifest
 from detdistill.dataset.manifest import Skipped
 from detdistill.dataset.records import Record
+from detdistill.distill import taxonomy
 from detdistill.evaluate import maps as kept_maps
 from detdistill.report import limitations, literature, numbers, prose, provenance, setup_prose, setup_tables, tables
 from detdistill.report.citations import Citations

@@ -23,7 +23,16 @@ OWN = Path("src/detdistill")
 READING = ("core", "dataset")
 DETECTING = (*READING, "detectors")
 DISTILLING = ("distill/__init__.py", "distill/answers.py", "distill/base.py")
-JUDGING = (*READING, "detectors/__init__.py", "detectors/base.py", "evaluate/predictions.py", "analysis")
+JUDGING = (
+    *READING,
+    "detectors/__init__.py",
+    "detectors/base.py",
+    *DISTILLING,
+    "distill/taxonomy.py",
+    "evaluate/predict.py",
+    "evaluate/predictions.py",
+    "analysis",
+)
 TRAINING = (*DETECTING, *DISTILLING, "evaluate/coco.py", "evaluate/predict.py", "train")
 
 

@@ -74,7 +74,8 @@ EVALUATING = DETECTING + everything("evaluate")
 JUDGING = [
     *READING,
     *source("detectors", "__init__", "base"),
-    *source("evaluate", "predictions"),
+    *source("distill", "__init__", "answers", "base", "taxonomy"),
+    *source("evaluate", "predict", "predictions"),
     *everything("analysis"),
 ]
 TRAINING = [

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from detdistill.analysis import taxonomy
 from detdistill.analysis.effects import Effect, Family, additive
 from detdistill.analysis.power import half_width, seeds_needed
 from detdistill.analysis.runs import AllRuns, run_stats
@@ -13,6 +12,7 @@ from detdistill.analysis.summary import FamilySummary, RecipeStats, Tried, Tuned
 from detdistill.core import paths
 from detdistill.core.files import read_json
 from detdistill.core.params import DistilledRun, PlainRun
+from detdistill.distill import taxonomy
 
 GAINS = {"one_point": 0.01, "two_points": 0.02}
 

@@ -6,10 +6,10 @@ Precisions and shares are fractions 0..1, memory is bytes. Precisions are of the
 
 from typing import Any, Literal, TypedDict
 
-from detdistill.analysis import taxonomy
 from detdistill.analysis.effects import Blocked, Effect
 from detdistill.analysis.sampling import Sampling
 from detdistill.analysis.statistics import Stat
+from detdistill.distill import taxonomy
 
 Kind = Literal["teacher", "plain", "distilled"]
 

@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from detdistill.analysis import taxonomy
 from detdistill.analysis.summary import RecipeStats, Summary, baseline
 from detdistill.core import paths
+from detdistill.distill import taxonomy
 from detdistill.report.literature import Literature
 
 _FAMILIES = {

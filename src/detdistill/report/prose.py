@@ -1,10 +1,10 @@
 """The sentences on results, chosen and filled by the numbers: they say as plainly when nothing was gained."""
 
-from detdistill.analysis import taxonomy
 from detdistill.analysis.choice import best_recipe
 from detdistill.analysis.cost import Cost, RecipeCost
 from detdistill.analysis.summary import PairSummary, Summary, baseline, by_level, distilled
 from detdistill.dataset.manifest import Manifest
+from detdistill.distill import taxonomy
 from detdistill.report import numbers, verdicts
 from detdistill.report.names import Names
 

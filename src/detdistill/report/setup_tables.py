@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from detdistill.analysis import taxonomy
 from detdistill.analysis.summary import Summary, distilled
 from detdistill.core.params import Augmentation, Pair, Side, Study, Training, load_side
 from detdistill.dataset.manifest import Manifest
+from detdistill.distill import taxonomy
 from detdistill.report import numbers
 from detdistill.report.citations import Citations
 from detdistill.report.literature import Figure, Literature

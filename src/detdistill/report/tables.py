@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from detdistill.analysis import taxonomy
 from detdistill.analysis.choice import best_recipe
 from detdistill.analysis.cost import Cost, RecipeCost
 from detdistill.analysis.errors import KINDS
 from detdistill.analysis.statistics import Stat
 from detdistill.analysis.summary import TERCILES, PairSummary, RecipeStats, RunStats, Summary, baseline, distilled
 from detdistill.core import paths
+from detdistill.distill import taxonomy
 from detdistill.report import numbers, verdicts
 from detdistill.report.literature import Literature
 from detdistill.report.names import Names

@@ -1,8 +1,8 @@
 """How verdicts read, and which recipes and levels they speak of."""
 
-from detdistill.analysis import taxonomy
 from detdistill.analysis.effects import NEGLIGIBLE, Effect, Verdict
 from detdistill.analysis.summary import PairSummary, Summary, by_level, distilled
+from detdistill.distill import taxonomy
 from detdistill.report import numbers
 
 NO_EFFECT = f"no effect above {100 * NEGLIGIBLE:g} point"

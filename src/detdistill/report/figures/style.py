@@ -10,8 +10,8 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from detdistill.analysis import taxonomy
 from detdistill.core.files import write_atomic
+from detdistill.distill import taxonomy
 
 # Inches on paper: the width of the text block of the report.
 FULL_WIDTH = 6.85

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from detdistill.analysis import taxonomy
 from detdistill.analysis.summary import Summary
+from detdistill.distill import taxonomy
 from detdistill.report.figures.style import FULL_WIDTH, GREY, INK, LEVEL
 from detdistill.report.literature import Literature
 from detdistill.report.names import Names

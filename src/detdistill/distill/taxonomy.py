@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-import detdistill
 from detdistill.core.errors import UserError, near
+from detdistill.distill import files
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,6 @@ LEVELS = (
     Level("logit", "Logit", "transformer"),
 )
 LABELS = {level.key: level.label for level in LEVELS}
-CODE = Path(detdistill.__file__).parent / "distill"
 
 
 def level_of(method: str) -> str:
@@ -44,12 +42,8 @@ def level_of(method: str) -> str:
 
 def implemented() -> dict[str, str]:
     """The level of every method in the code, in the study or not."""
-    return {
-        file.stem: level.key
-        for level in LEVELS
-        for file in sorted((CODE / level.family / level.key).glob("*.py"))
-        if not file.stem.startswith("_")
-    }
+    levels = {method: file.parts[1] for method, file in files().items()}
+    return {method: levels[method] for method in by_level(levels)}
 
 
 def ordered(levels: set[str]) -> list[str]:
