@@ -277,6 +277,27 @@ def test_a_faulty_coco_file(coco, change, said):
     assert said in refuse(COCO)
 
 
+def test_all_faulty_items_of_a_coco_file_are_told_at_once(coco):
+    content = json.loads(JSON.read_text())
+    content["images"][1]["width"] = 0
+    del content["annotations"][2]["bbox"]
+    content["categories"][0]["name"] = 5
+    JSON.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="3 faults in the data") as caught:
+        make(COCO)
+    fields = ("images.1: width: ", "annotations.2: 'bbox' is missing", "categories.0: name: ")
+    assert [field for field, line in zip(fields, caught.value.faults, strict=True) if field in line] == list(fields)
+
+
+def test_all_repeated_ids_of_a_coco_file_are_told_at_once(coco):
+    content = json.loads(JSON.read_text())
+    content["images"] += content["images"][:2]
+    JSON.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="2 faults in the data") as caught:
+        make(COCO)
+    assert ["two have id 100" in caught.value.faults[0], "two have id 101" in caught.value.faults[1]] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [(b"", "an empty file"), (b'{"images" "annotations" "categories"', "not JSON"), (b"\x80" * 99, "not a COCO file")],

@@ -6,9 +6,10 @@ Crowd regions are kept and flagged, and so is the annotated area, which COCO's m
 import json
 import math
 import mmap
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
@@ -56,6 +57,9 @@ class _Category(_Item):
     name: str
 
 
+_ITEMS: dict[str, type[_Item]] = {"images": _Image, "annotations": _Annotation, "categories": _Category}
+
+
 class File(BaseModel):
     """What is read of a COCO file; other keys (licences, masks) are passed over."""
 
@@ -100,14 +104,16 @@ def read(file: Path) -> File:
         value = json.loads(read_bytes(file))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: not JSON: {error}") from None
-    content = parse(File, value, str(file))
-    _require_ids(content.images, f"{file}: images")
-    _require_ids(content.annotations, f"{file}: annotations")
-    _require_ids(content.categories, f"{file}: categories")
-    names = [category.name for category in content.categories]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"{file}: categories: two are called {name!r}")
+    try:
+        content = parse(File, value, str(file))
+    except UserError:
+        _settle_items(value, file)
+        raise
+    faults = Faults()
+    for key in _ITEMS:
+        _note_repeated([item.id for item in getattr(content, key)], f"{file}: {key}: two have id", faults)
+    _note_repeated([each.name for each in content.categories], f"{file}: categories: two are called", faults)
+    faults.settle()
     return content
 
 
@@ -151,10 +157,21 @@ def _categories(content: File) -> list[tuple[int, str]]:
     return sorted((category.id, category.name) for category in content.categories)
 
 
-def _require_ids(items: Sequence[_Item], where: str) -> None:
-    """Raise UserError when two have the same id."""
-    seen: set[int] = set()
-    for item in items:
-        if item.id in seen:
-            raise UserError(f"{where}: two have id {item.id}")
-        seen.add(item.id)
+def _settle_items(value: Any, file: Path) -> None:
+    """Raise UserError with a line for each faulty image, annotation and category, where there are several."""
+    faults = Faults()
+    for key, schema in _ITEMS.items():
+        items = value.get(key) if isinstance(value, dict) else None
+        for place, item in enumerate(items if isinstance(items, list) else []):
+            with faults.collect():
+                parse(schema, item, f"{file}: {key}.{place}")
+    if len(faults.lines) > 1:
+        faults.settle()
+
+
+def _note_repeated(found: Sequence[int | str], where: str, faults: Faults) -> None:
+    """Note each value that occurs more than once."""
+    for value, count in Counter(found).items():
+        with faults.collect():
+            if count > 1:
+                raise UserError(f"{where} {value!r}")
