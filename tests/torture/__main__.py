@@ -53,7 +53,7 @@ def _all(asked: argparse.Namespace, root: Path, draw: random.Random) -> list[Row
         "printed": lambda: flips.printed(finished, root / "printed", of(20), draw),
         "edits": lambda: edits.under_way(finished, root / "edited", of(20), draw),
         "slices": lambda: inputs.slices(root / "slices", of(120), asked.seed),
-        "raw": lambda: inputs.raw_files(root / "raw", of(60), asked.seed),
+        "raw": lambda: inputs.raw_files(root / "raw", of(120), asked.seed),
         "annotations": lambda: inputs.annotations(root / "annotations", of(60), asked.seed),
         "archives": lambda: inputs.archives(root / "archives", of(30), asked.seed),
         "results": lambda: inputs.results(finished, root / "results", of(30), asked.seed),
