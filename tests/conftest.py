@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported: the tests run in a process a core
+
 
 @pytest.fixture
 def batch():
