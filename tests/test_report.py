@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from importlib.metadata import version
 from pathlib import Path
 
 import fake_study
@@ -333,6 +334,12 @@ def test_the_cost_of_every_step_is_known(told):
     steps = counts(load_study(fake_study.STUDY))
     for step in steps.keys() - {"report"}:
         assert sum(cost.runs for cost in origin.costs if cost.step == step) == steps[step], step
+
+
+def test_a_step_that_does_not_import_a_package_adds_no_version_of_it(told):
+    summary, _, _, data = told
+    found = provenance.collect(load_study(fake_study.STUDY), summary, data).versions["torchvision"]
+    assert set(found) == {fake_study.VERSIONS["torchvision"], version("torchvision")}  # of a made-up step, of summarize
 
 
 def test_a_study_of_three_pairs_has_every_level_in_order(told):

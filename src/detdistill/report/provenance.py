@@ -131,8 +131,9 @@ def _cost(step: str, pair: str | None, timings: list[dict[str, Any]]) -> Cost:
 
 
 def _versions(timings: list[dict[str, Any]]) -> dict[str, list[str]]:
-    names = sorted({name for timing in timings for name in timing["versions"]})
-    return {name: _distinct([timing["versions"].get(name, "absent") for timing in timings]) for name in names}
+    """Those that the steps name; one that does not import Detectron2 does not see it."""
+    said = [timing["versions"] for timing in timings]
+    return {name: _distinct([each[name] for each in said if name in each]) for name in sorted(set().union(*said))}
 
 
 def _distinct(values: list[Any]) -> list[Any]:
