@@ -75,7 +75,9 @@ def test_kept_answers_give_the_losses_and_gradients_of_live_ones(split, family):
         distillation.zero_grad()
         terms = losses(split, distillation)
         torch.stack(list(terms.values())).sum().backward()
-        found.append((terms, {name: each.grad for name, each in distillation.named_parameters()}))
+        # Bilinear sampling has kinks at the cells' edges: which side of one a point falls on is chance in float32.
+        smooth = [each for each in distillation.named_parameters() if "sampling_offsets" not in each[0]]
+        found.append((terms, {name: each.grad for name, each in smooth}))
     (live, live_gradients), (kept, kept_gradients) = found
     torch.testing.assert_close(kept, live, atol=1e-6, rtol=1e-5)
     # float32: a transformer's differ by up to 1.3e-5 on three levels, where the teacher was asked in another batch.
