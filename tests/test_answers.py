@@ -75,13 +75,15 @@ def test_kept_answers_give_the_losses_and_gradients_of_live_ones(split, family):
         distillation.zero_grad()
         terms = losses(split, distillation)
         torch.stack(list(terms.values())).sum().backward()
-        # Bilinear sampling has kinks at the cells' edges: which side of one a point falls on is chance in float32.
-        smooth = [each for each in distillation.named_parameters() if "sampling_offsets" not in each[0]]
-        found.append((terms, {name: each.grad for name, each in smooth}))
+        found.append((terms, {name: each.grad for name, each in distillation.named_parameters()}))
     (live, live_gradients), (kept, kept_gradients) = found
     torch.testing.assert_close(kept, live, atol=1e-6, rtol=1e-5)
     # float32: a transformer's differ by up to 1.3e-5 on three levels, where the teacher was asked in another batch.
     nearly = 1e-4 if family == "rt_detr" else 1e-5
+    # Where a point is sampled has a gradient with jumps at the cells' edges; on some processors a point lies on one.
+    for name in [name for name in live_gradients if "sampling_offsets" in name]:
+        same = torch.isclose(kept_gradients.pop(name), live_gradients.pop(name), atol=nearly, rtol=1e-4)
+        assert same.float().mean() > 0.9, name
     torch.testing.assert_close(kept_gradients, live_gradients, atol=nearly, rtol=1e-4)
     assert sum("." in term for term in live) >= len(RECIPES[family])
 

@@ -126,16 +126,13 @@ def slices(root: Path, count: int, seed: int) -> Row:
     row = Row("bad slices")
     bench = Bench(root, row)
 
-    def fill(folder: Path) -> None:
-        shutil.copytree(project.PACKAGE.parents[1] / "params/smoke", folder / "params/smoke")
-
-    bench.lay(fill)
+    bench.lay(_smoke)
     files = sorted(file.relative_to(bench.project) for file in bench.project.rglob("*.yaml") if file.name != "dvc.yaml")
     kinds = st.sampled_from(["value", "value", "value", "value", "key", "text", "file"])
 
     def case(drawn: tuple[Path, str, float, Any, str, str]) -> None:
         name, kind, where, value, text, special = drawn
-        bench.lay(fill)
+        bench.lay(_smoke)
         file = bench.project / name
         if kind == "text":
             file.write_text(text)
@@ -165,14 +162,14 @@ def slices(root: Path, count: int, seed: int) -> Row:
     _each(count, seed, drawn, case)
     for name in NAMES[2:]:
         if "\ud800" not in name:
-            bench.lay(fill)
+            bench.lay(_smoke)
             bench.judge(f"study {name!r}", "check", f"--study={name}", bad=True)
     return row
 
 
 def raw_coco(folder: Path) -> None:
     """A data set in COCO's form, and the study that reads it."""
-    shutil.copytree(project.PACKAGE.parents[1] / "params/smoke", folder / "params/smoke")
+    _smoke(folder)
     splits = {split: {"annotations": f"{split}.json", "images": split} for split in ("train", "val", "test")}
     for split in splits:
         (folder / "raw/x" / split).mkdir(parents=True)
@@ -192,7 +189,7 @@ def raw_coco(folder: Path) -> None:
 
 def raw_voc(folder: Path) -> None:
     """The same in VOC's form."""
-    shutil.copytree(project.PACKAGE.parents[1] / "params/smoke", folder / "params/smoke")
+    _smoke(folder)
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / "raw/x" / name).mkdir(parents=True)
     box = "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>12</xmax><ymax>12</ymax></bndbox>"
@@ -208,7 +205,7 @@ def raw_voc(folder: Path) -> None:
 
 def raw_yolo(folder: Path) -> None:
     """The same in YOLO's form, one split by a list."""
-    shutil.copytree(project.PACKAGE.parents[1] / "params/smoke", folder / "params/smoke")
+    _smoke(folder)
     for number, split in enumerate(("train", "val", "test")):
         for kind in ("images", "labels"):
             (folder / "raw/x" / kind / split).mkdir(parents=True)
@@ -221,7 +218,7 @@ def raw_yolo(folder: Path) -> None:
 
 def raw_csv(folder: Path) -> None:
     """The same as tables, one of them without a header."""
-    shutil.copytree(project.PACKAGE.parents[1] / "params/smoke", folder / "params/smoke")
+    _smoke(folder)
     (folder / "raw/x").mkdir(parents=True)
     for number, split in enumerate(("train", "val", "test")):
         (folder / f"raw/x/{number}.png").write_bytes(_picture(number, "PNG"))
@@ -370,6 +367,11 @@ def _spoilt(content: bytes, how: str, where: float, value: int) -> bytes:
         return content[:place]
     middle = bytes([content[place] ^ value]) if how == "flip" else bytes([value, content[place]])
     return content[:place] + middle + content[place + 1 :]
+
+
+def _smoke(folder: Path) -> None:
+    """The parameters of the small study."""
+    shutil.copytree(project.PACKAGE.parents[1] / "params/smoke", folder / "params/smoke")
 
 
 def _say(folder: Path, values: dict[str, Any]) -> None:
