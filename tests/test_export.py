@@ -59,7 +59,7 @@ def test_a_folder_gives_the_detector_back(tmp_path, monkeypatch, family):
     [
         ("faster_rcnn", {}),
         ("retinanet", {}),
-        ("retinanet", {"norm_groups": 4}),
+        ("retinanet", {"norm_groups": 4, "convolutions": 2}),
         ("faster_rcnn", {"backbone": "resnet18", "neck_channels": 8, "hidden": 16}),
         ("retinanet", {"backbone": "mobilenet_v3_large", "neck_channels": 8}),
     ],

@@ -119,15 +119,16 @@ class TestTwoStage:
 
 
 class TestDense:
-    """A dense head with two towers, with and without normalisation in them."""
+    """A dense head with two towers, long and short ones, with and without normalisation in them."""
 
     @pytest.fixture(params=["retinanet", "gfl"])
     def family(self, request: pytest.FixtureRequest) -> str:
         return request.param
 
-    @pytest.fixture(params=[None, 4], ids=["plain", "group_norm"])
+    @pytest.fixture(params=[(None, 4), (4, 4), (4, 2)], ids=["plain", "group_norm", "short"])
     def detector(self, request: pytest.FixtureRequest, family: str) -> Detector:
-        return tiny.detector(family, norm_groups=request.param)
+        norm_groups, convolutions = request.param
+        return tiny.detector(family, norm_groups=norm_groups, convolutions=convolutions)
 
     def test_finishing_its_own_tower_features_gives_its_own_predictions(self, detector: Detector, batch: Any) -> None:
         taps = observed(detector, batch[0], [])

@@ -59,6 +59,8 @@ FASTER_RCNN = """\
 RETINANET = """\
     norm = {norm}
     head = RetinaNetHead(backbone.out_channels, anchors.num_anchors_per_location()[0], {classes}, norm_layer=norm)
+    for part in (head.classification_head, head.regression_head):
+        part.conv = part.conv[:{convolutions}]
     model = detection.RetinaNet(
         backbone,
         num_classes={classes},

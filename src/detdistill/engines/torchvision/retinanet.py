@@ -34,6 +34,8 @@ class DenseParams(TorchvisionParams):
     candidates: Positive = 1000
     norm_groups: Positive | None = None
     """Group normalisation in the towers, as in torchvision's second RetinaNet; without it, they start slowly."""
+    convolutions: Annotated[int, Field(ge=2, le=64)] = 4
+    """Of each tower. From nothing, shorter towers learn sooner."""
 
 
 class RetinaNetSizes(DenseParams):
@@ -59,7 +61,7 @@ class RetinaNetOnBackboneParams(BackboneParams, RetinaNetSizes):
 
 
 class RetinaNetDetector(TorchvisionDetector):
-    """torchvision's RetinaNet: K sigmoid logits an anchor, towers of four convolutions."""
+    """torchvision's RetinaNet: K sigmoid logits an anchor, two towers of convolutions."""
 
     background = "sigmoid"
     class_layers = ("head.classification_head.cls_logits.",)
@@ -70,8 +72,8 @@ class RetinaNetDetector(TorchvisionDetector):
         "anchor_targets": "anchor_generator",
         "head_logits": "head.classification_head",
         "head_deltas": "head.regression_head",
-        "head_cls_features": "head.classification_head.conv.2.{last}",
-        "head_box_features": "head.regression_head.conv.2.{last}",
+        "head_cls_features": "head.classification_head.conv.{block}.{last}",
+        "head_box_features": "head.regression_head.conv.{block}.{last}",
     }
 
     def __init__(self, sizes: Any, num_classes: int):
@@ -88,14 +90,15 @@ class RetinaNetDetector(TorchvisionDetector):
         for module in model.head.modules():
             if isinstance(module, nn.ReLU):
                 module.inplace = False  # an in-place ReLU would overwrite the recorded pre-activation features
-        for tower in (model.head.classification_head.conv, model.head.regression_head.conv):
-            for module in tower.modules():
+        for part in (model.head.classification_head, model.head.regression_head):
+            part.conv = part.conv[: sizes.convolutions]
+            for module in part.conv.modules():
                 if isinstance(module, nn.Conv2d):
                     # torchvision's deviation of 0.01 suits 256 channels and SGD; narrow towers do not learn from it.
                     nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        # The pre-activation features: what the third block's normalisation, or without one its convolution, returns.
-        last = 0 if norm is None else 1
-        self.sources = {tap: module.format(last=last) for tap, module in self.sources.items()}
+        # The pre-activation features: what the last but one block's normalisation, or without one convolution, returns.
+        block, last = sizes.convolutions - 2, 0 if norm is None else 1
+        self.sources = {tap: module.format(block=block, last=last) for tap, module in self.sources.items()}
         super().__init__(model, sizes, num_classes)
 
     def _build(self, sizes: Any, norm: Callable[..., nn.Module] | None, **shared: Any) -> RetinaNet:
