@@ -5,6 +5,7 @@ it torchvision's operators are used, which is enough for the detectors of this p
 """
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -26,11 +27,36 @@ def main() -> None:
     if not given:
         fetch(folder)
     pip("--require-hashes", "--requirement", str(LOCK))
-    packages = Path(sysconfig.get_path("purelib", vars={"base": str(VENV)}))
-    (packages / "detectron2.pth").write_text(f"{folder}\n")
+    run(PYTHON, "-m", "pip", "uninstall", "--yes", "--quiet", "--quiet", "detectron2")
+    suffix = f"+{commit(folder)}"
     if os.environ.get("COMPILE") == "1":
+        os.environ["D2_VERSION_SUFFIX"] = suffix  # its setup.py appends this to the version
         pip("--no-build-isolation", "--no-deps", str(folder))  # a copy of it all, which comes before the sources
+    else:
+        register(folder, suffix)
     run(PYTHON, "-c", "import detectron2; print('Detectron2', detectron2.__version__, 'in', *detectron2.__path__)")
+
+
+def commit(folder: Path) -> str:
+    """What its version ends in: the commit that is checked out there, `local` where the folder is no checkout."""
+    asked = ["git", "-C", str(folder), "rev-parse", "--show-toplevel", "--short=12", "HEAD"]
+    said = subprocess.run(asked, check=False, capture_output=True, text=True).stdout.splitlines()
+    return f"g{said[1]}" if said[:1] == [str(folder)] else "local"  # a checkout of something else may lie about it
+
+
+def register(folder: Path, suffix: str) -> None:
+    """Put the sources on the path, as a package that pip lists and removes and whose version names the commit."""
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(VENV)}))
+    [version] = re.findall(r'^__version__ = "(.+)"', (folder / "detectron2" / "__init__.py").read_text(), re.MULTILINE)
+    about = packages / f"detectron2-{version}{suffix}.dist-info"
+    about.mkdir()
+    files = {
+        packages / "detectron2.pth": f"{folder}\n",
+        about / "METADATA": f"Metadata-Version: 2.1\nName: detectron2\nVersion: {version}{suffix}\n",
+        about / "RECORD": f"detectron2.pth,,\n{about.name}/METADATA,,\n{about.name}/RECORD,,\n",
+    }
+    for file, content in files.items():
+        file.write_text(content)
 
 
 def fetch(folder: Path) -> None:

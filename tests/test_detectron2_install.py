@@ -1,0 +1,69 @@
+"""Detectron2 where it is not installed, and `make detectron2`: what the environment says of the sources it got."""
+
+import subprocess
+import sys
+import sysconfig
+import venv
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ENVS = Path(__file__).parents[1] / "workflow" / "envs"
+CODE = "import sys; sys.modules['detectron2'] = None; from detdistill.cli import main; main()"
+
+
+def test_an_absent_engine_is_told_with_the_command_that_installs_it() -> None:
+    command = [sys.executable, "-c", CODE, "check", "--study", "smoke_detectron2"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr.splitlines() == [
+        "error: params/smoke_detectron2/faster_rcnn/teacher.yaml: engine 'detectron2': detectron2 is not installed; "
+        "'make detectron2' installs it"
+    ]
+
+
+@pytest.fixture
+def step(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """`workflow/envs/detectron2.py`, a script that finds `environment.py` beside it."""
+    monkeypatch.syspath_prepend(ENVS)
+    spec = spec_from_file_location("make_detectron2", ENVS / "detectron2.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    folder = tmp_path / "sources"
+    (folder / "detectron2").mkdir(parents=True)
+    (folder / "detectron2" / "__init__.py").write_text('__version__ = "0.6"\n')
+    return folder
+
+
+def test_the_version_names_the_commit_of_a_checkout_alone(step: ModuleType, sources: Path) -> None:
+    assert step.commit(sources) == "local"
+    about = sources.parent
+    git = ["git", "-C", str(about), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "all"]):
+        subprocess.run([*git, *command], check=True)
+    assert step.commit(sources) == "local"
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
+    assert step.commit(about) == f"g{head[:12]}"
+
+
+def test_registered_sources_are_a_package_that_pip_lists_and_removes(
+    step: ModuleType, sources: Path, tmp_path: Path
+) -> None:
+    step.VENV = tmp_path / "venv"
+    venv.create(step.VENV)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(step.VENV)}))
+    step.register(sources, "+gabc")
+    code = "import detectron2, importlib.metadata as m; print(m.version('detectron2'), detectron2.__file__)"
+    python = str(step.VENV / "bin" / "python")
+    said = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert said.split() == ["0.6+gabc", str(sources / "detectron2" / "__init__.py")]
+    pip = [sys.executable, "-m", "pip", "--python", python, "uninstall", "--yes", "detectron2"]
+    subprocess.run(pip, check=True)
+    assert not list(packages.glob("detectron2*"))
