@@ -1,6 +1,8 @@
 """DVC as its users know it: curves over one another, experiments in a screen's width, a clone for one's own study."""
 
 import json
+import shutil
+import subprocess
 
 import pytest
 import yaml
@@ -11,6 +13,8 @@ from detdistill.core.files import write_json
 RECIPES = ("plain", "plain_2x", "pkd")
 NARROW = ("--drop", ".*", "--keep", "Experiment|.*faster_rcnn/(plain|pkd)/0/headline.json:AP50$")
 """As in docs/drivers.md."""
+CHROMIUM = shutil.which("chromium")
+ALONE = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +42,16 @@ def test_the_curves_of_plain_and_distilled_students_lie_over_one_another(project
     [plot] = plots["params/smoke/dvc.yaml::learning-faster_rcnn"]
     drawn = {(each["filename"], each["step"], each["AP50"]) for each in plot["content"]["data"]["values"]}
     assert drawn == {(f"{recipe}/0/learning.json", step, step / 10) for recipe in RECIPES for step in (1, 2)}
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium here to show the page")
+def test_the_page_of_curves_needs_no_network(project, tmp_path):
+    project.run("dvc", "plots", "show", "learning-faster_rcnn", "--out", str(tmp_path))
+    own = ("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'user'}")
+    command = [CHROMIUM, *ALONE, *own, "--dump-dom", f"file://{tmp_path}/index.html"]
+    page = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert page.count("<polyline") == len(RECIPES)
+    assert all(f">workspace {recipe}/0/learning.json</text>" in page for recipe in RECIPES)
 
 
 def test_experiments_fit_a_screen(project):

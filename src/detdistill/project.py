@@ -23,6 +23,7 @@ PARTS = (
     ".gitignore",
     ".dvcignore",
     ".dvc/config",
+    ".dvc/plots.html",
     ".dvc/.gitignore",
 )
 PACKAGE = Path(__file__).resolve().parent
