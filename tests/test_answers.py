@@ -59,11 +59,18 @@ def on_three_levels(family, recipe):
     changes = {} if family == "rt_detr" else {"anchors": [[12.0], [22.0], [30.0]]}
     if family == "faster_rcnn":
         changes["roi_canonical"] = 24.0  # RoIs of all levels
-    teacher = tiny.teacher(family, widths=[16, 24, 32], **changes)
+    teacher, student = (
+        tiny.teacher(family, widths=[16, 24, 32], **changes),
+        tiny.detector(family, widths=[8, 8, 8], **changes),
+    )
+    for name, parameter in (*teacher.named_parameters(), *student.named_parameters()):
+        # Whole numbers at first: points are sampled on the cells' edges, where the gradient jumps.
+        if "sampling_offsets" in name:
+            parameter.data += 0.1 * torch.randn_like(parameter)
     for name, parameter in teacher.named_parameters():
         if "bbox_embed" in name:  # 0 at first, so that student and teacher agree, where |x| has no gradient
             torch.nn.init.normal_(parameter, std=0.1)
-    return tiny.distillation(family, recipe, tiny.detector(family, widths=[8, 8, 8], **changes), teacher)
+    return tiny.distillation(family, recipe, student, teacher)
 
 
 @pytest.mark.parametrize("family", RECIPES)
@@ -80,10 +87,6 @@ def test_kept_answers_give_the_losses_and_gradients_of_live_ones(split, family):
     torch.testing.assert_close(kept, live, atol=1e-6, rtol=1e-5)
     # float32: a transformer's differ by up to 1.3e-5 on three levels, where the teacher was asked in another batch.
     nearly = 1e-4 if family == "rt_detr" else 1e-5
-    # Where a point is sampled has a gradient with jumps at the cells' edges; on some processors a point lies on one.
-    for name in [name for name in live_gradients if "sampling_offsets" in name]:
-        same = torch.isclose(kept_gradients.pop(name), live_gradients.pop(name), atol=nearly, rtol=1e-4)
-        assert same.float().mean() > 0.9, name
     torch.testing.assert_close(kept_gradients, live_gradients, atol=nearly, rtol=1e-4)
     assert sum("." in term for term in live) >= len(RECIPES[family])
 
