@@ -58,7 +58,7 @@ def tuning(summary: Summary, names: Names) -> Table | None:
             rows.append([names.recipe(pair, name), *values, f"{tuned['factor']:g}", share])
         groups.append(Group(names.pair(pair), rows))
     header = ["Recipe", *(f"{factor:g}" for factor in factors), "Taken", "Gradient\nshare"]
-    spans = [("", 1), ("Validation AP50 (%) at this factor of the unit", len(factors)), ("", 2)]
+    spans = [("", 1), ("Validation AP50 (%)\nat this factor of the unit", len(factors)), ("", 2)]
     return Table(header, "l" + "r" * (len(factors) + 2), groups, spans)
 
 
