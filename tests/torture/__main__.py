@@ -46,8 +46,8 @@ def _all(asked: argparse.Namespace, root: Path, draw: random.Random) -> list[Row
 
     kinds: dict[str, Callable[[], Row]] = {
         "kills": lambda: kills.in_steps(finished, root / "killed", of(84), draw),
-        "snakemake": lambda: kills.of_drivers(finished, root / "snakemake", "snakemake", of(8), draw, 40),
-        "dvc": lambda: kills.of_drivers(finished, root / "dvc", "dvc", of(8), draw, 40),
+        "snakemake": lambda: kills.of_drivers(finished, root / "snakemake", "snakemake", of(8), draw, 20),
+        "dvc": lambda: kills.of_drivers(finished, root / "dvc", "dvc", of(8), draw, 20),
         "two": lambda: kills.two_at_once(finished, root / "two"),
         "flips": lambda: flips.noticed(finished, root / "flipped", 20, of(200), draw),
         "printed": lambda: flips.printed(finished, root / "printed", of(20), draw),

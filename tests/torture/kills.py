@@ -39,30 +39,39 @@ def in_steps(finished: Path, folder: Path, kills: int, draw: random.Random) -> R
 
 
 def of_drivers(finished: Path, folder: Path, driver: str, kills: int, draw: random.Random, longest: float) -> Row:
-    """Kill the driver alone or with all that it started, start it again, and let the last one end."""
+    """Kill the driver alone or with all that it started, start it again, and let the last one end.
+
+    As often as it takes: a study that ends between two kills is judged, and the next one begins.
+    """
     row = Row(f"kill -9 of {driver}")
-    study.lay(folder)
-    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
-    for _ in range(kills):
+    while row.tried < kills:
+        shutil.rmtree(folder, ignore_errors=True)
+        study.lay(folder)
+        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+        while row.tried < kills and not _killed(row, begin(folder, driver), draw, longest):
+            pass
         process = begin(folder, driver)
-        time.sleep(draw.uniform(longest / 4, longest))
+        said = process.communicate()[0]
+        row.judge(forked.Outcome(process.returncode, said, 0))
+        if process.returncode:
+            row.silent.append(f"{driver} did not end by itself: {said[-500:]}")
+        row.differing(study.repeatable(finished), study.repeatable(folder))
+    return row
+
+
+def _killed(row: Row, process: subprocess.Popen[str], draw: random.Random, longest: float) -> bool:
+    """Kill it at a random moment; whether it had done all its work before."""
+    time.sleep(draw.uniform(longest / 10, longest))
+    ended = process.poll()
+    if ended is None:
         row.tried += 1
-        ended = process.poll()
         if draw.random() < 0.5:
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
-        said = process.communicate()[0]
-        row.judge(forked.Outcome(-9 if ended is None else ended, said, 0), killed=ended is None)
-        if ended == 0:
-            break
-    process = begin(folder, driver)
     said = process.communicate()[0]
-    row.judge(forked.Outcome(process.returncode, said, 0))
-    if process.returncode:
-        row.silent.append(f"{driver} did not end by itself: {said[-500:]}")
-    row.differing(study.repeatable(finished), study.repeatable(folder))
-    return row
+    row.judge(forked.Outcome(-9 if ended is None else ended, said, 0), killed=ended is None)
+    return ended == 0
 
 
 def begin(folder: Path, driver: str) -> subprocess.Popen[str]:

@@ -65,5 +65,6 @@ def copy(finished: Path, folder: Path) -> Path:
 def repeatable(folder: Path) -> dict[str, str]:
     """SHA-256 of everything that the project promises to repeat byte for byte."""
     found = [file for top in ("data", "runs", "reports") for file in (folder / top).rglob("*") if file.is_file()]
-    kept = [file for file in found if file.name not in UNREPEATABLE and file.suffix not in (".pdf", ".html", ".svg")]
+    left_out = (*UNREPEATABLE, ".snakemake_timestamp")
+    kept = [file for file in found if file.name not in left_out and file.suffix not in (".pdf", ".html", ".svg")]
     return {file.relative_to(folder).as_posix(): sha256(file) for file in sorted(kept)}
