@@ -123,12 +123,8 @@ def test_unpacking_goes_on_where_it_stopped(tmp_path):
 @pytest.mark.parametrize("pack", [tar, zipped])
 def test_an_archive_that_would_write_elsewhere(tmp_path, pack, name):
     archive = pack(tmp_path / "a.archive", {name: b"evil"})
-    if pack is tar and name.startswith("/"):
-        unpack(archive, tmp_path / "out", 2**20)  # the filter takes leading slashes away
-        assert (tmp_path / "out" / name[1:]).read_bytes() == b"evil"
-    else:
-        with pytest.raises(UserError, match=r"a\.archive: refused: "):
-            unpack(archive, tmp_path / "out", 2**20)
+    with pytest.raises(UserError, match=r"a\.archive: refused: .* outside the folder"):
+        unpack(archive, tmp_path / "out", 2**20)
     assert not (tmp_path / "evil").exists()
     assert not Path("/tmp/evil").exists()
 

@@ -156,6 +156,14 @@ def test_an_altered_manifest(folder):
         manifest.load(STUDY)
 
 
+def test_an_unknown_key_of_a_split_is_told(folder):
+    described = json.loads((folder / "manifest.json").read_text())
+    described["splits"]["val"]["faulds"] = 0
+    write_json(folder / "manifest.json", described)
+    with pytest.raises(UserError, match=r"manifest\.json: unknown key 'splits\.val\.faulds'; did you mean 'faults'"):
+        manifest.load(STUDY)
+
+
 def test_a_manifest_of_another_study(folder):
     described = json.loads((folder / "manifest.json").read_text())
     write_json(folder / "manifest.json", described | {"study": "cars"})

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 import slurm
+import yaml
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(slurm.absent() is not None, reason=str(slurm.absent()))]
 
@@ -53,3 +54,16 @@ def test_steps_are_jobs_that_get_what_they_ask_for_and_end(project, cluster):
     (project.root / f"{PLAIN}/model.safetensors").write_bytes(b"damaged")
     evaluate = (*command, *PROFILE, "--forcerun", "evaluate", "--rerun-triggers", "mtime", "--retries", "0")
     assert "model.safetensors: damaged: not what" in project.run(*evaluate, code=1)
+
+
+def test_the_whole_study_ends_in_its_report(project, cluster):
+    """Every step a job, from the data to the PDF, and a result that holds against its records."""
+    before = len(jobs(cluster))
+    project.run("snakemake", "--config", "study=smoke", *PROFILE)
+    told = jobs(cluster)[before:]
+    stages = yaml.safe_load((project.root / "params/smoke/dvc.yaml").read_text())["stages"]
+    assert len(told) == len(stages)
+    assert {job["JobState"] for job in told} == {"COMPLETED"}
+    assert (project.root / "reports/smoke.pdf").read_bytes().startswith(b"%PDF-")
+    verified = project.run("detdistill", "verify", "--study", "smoke")
+    assert "0 damaged, 0 made from something that has changed" in verified

@@ -39,8 +39,9 @@ rule latency:
         "logs/{study}/{pair}/latency.log",
     conda:
         ENVIRONMENT
-    # All that there are here, so that nothing else runs beside it; it uses one. A cluster gives a job its own.
-    threads: workflow.resource_settings.cores or 1
+    # All that there are here, so that nothing else runs beside it; it uses one. A cluster gives a job its own, which must
+    # not count the cores of its node: it may use as many as it asked for.
+    threads: 1 if workflow.remote_exec else workflow.resource_settings.cores or 1
     resources:
         **needs("latency"),
     message:

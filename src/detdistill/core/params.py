@@ -242,8 +242,8 @@ def _keys_at(schema: type[BaseModel], location: tuple[str | int, ...]) -> list[s
     """The keys that are allowed where an unknown one was found, following the location through nested models."""
     model: Any = schema
     for part in location[:-1]:
-        if isinstance(part, int):
-            continue
+        if part not in model.model_fields:
+            continue  # a place in a list, a key of a mapping
         annotation = model.model_fields[part].annotation
         inner = [arg for arg in getattr(annotation, "__args__", ()) if isinstance(arg, type) and arg is not type(None)]
         model = inner[-1] if inner else annotation

@@ -1,7 +1,6 @@
 """Archives unpacked file by file: nothing outside the folder, nothing twice, and an interrupted one goes on.
 
-A tar's members pass Python's "data" filter (PEP 706); a zip's names are held to the same rule. Links and devices are
-refused: no data set of images needs them.
+Links and devices are refused: no data set of images needs them.
 """
 
 import gzip
@@ -58,14 +57,9 @@ def _members(archive: Path, folder: Path) -> Iterator[Member]:
 def _of_tar(archive: Path, folder: Path) -> Iterator[Member]:
     with tarfile.open(archive) as opened:
         for member in opened:
-            try:
-                name = tarfile.data_filter(member, str(folder)).name
-            except tarfile.FilterError as error:
-                raise UserError(f"{archive}: refused: {error}") from None
-            if not (member.isreg() or member.isdir()):
-                raise UserError(f"{archive}: refused: {member.name!r} is neither a file nor a folder")
+            _refuse(archive, folder, member.name, not (member.isreg() or member.isdir()))
             if member.isreg():
-                yield name, member.size, partial(_opened, opened, member)
+                yield member.name, member.size, partial(_opened, opened, member)
 
 
 def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
@@ -78,12 +72,17 @@ def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 def _of_zip(archive: Path, folder: Path) -> Iterator[Member]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
-            if not (folder / info.filename).resolve().is_relative_to(folder.resolve()):
-                raise UserError(f"{archive}: refused: {info.filename!r} would be unpacked outside the folder")
-            if stat.S_ISLNK(info.external_attr >> 16):
-                raise UserError(f"{archive}: refused: {info.filename!r} is neither a file nor a folder")
+            _refuse(archive, folder, info.filename, stat.S_ISLNK(info.external_attr >> 16))
             if not info.is_dir():
                 yield info.filename, info.file_size, partial(opened.open, info)
+
+
+def _refuse(archive: Path, folder: Path, name: str, special: bool) -> None:
+    """Raise UserError for a member outside the folder, or one that is `special`: a link or a device."""
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{archive}: refused: {name!r} would be unpacked outside the folder")
+    if special:
+        raise UserError(f"{archive}: refused: {name!r} is neither a file nor a folder")
 
 
 def _write(target: Path, size: int, opened: Callable[[], IO[bytes]]) -> None:
