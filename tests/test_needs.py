@@ -1,5 +1,6 @@
 """What the steps of a study ask a cluster for: by its slices, its cluster.yaml and DETDISTILL_PROCESSES."""
 
+from math import ceil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from drivers import snakemake_resources
 
 from detdistill.core import paths
 from detdistill.core.errors import UserError
-from detdistill.core.params import load_study
+from detdistill.core.params import load_side, load_study, load_tuning
 from detdistill.needs import START_MINUTES, StudyNeeds, load_cluster
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,11 +50,13 @@ def test_a_training_in_several_processes_asks_for_a_gpu_and_cores_for_each(monke
 
 
 def test_tuning_has_the_time_of_all_its_trials():
-    """A study of 1,000 steps: five trials of 0.4 schedules at 60 minutes for 1,000 steps."""
-    digits = StudyNeeds(load_study("digits"))
-    asked = digits.of("tune", "retinanet", "pkd")
-    assert asked["runtime"] == START_MINUTES + 5 * 0.4 * 60
-    assert digits.of("student", "retinanet", "plain")["runtime"] == START_MINUTES + 60
+    """Those of the budget and one more, each of a share of the schedule, at 60 minutes for 1,000 steps."""
+    needs, tuning = StudyNeeds(load_study("smoke")), load_tuning("smoke")
+    steps = load_side("smoke", "faster_rcnn", "student").training.steps
+    assert tuning.schedule_factor < 1
+    trials = (len(tuning.factors) + 1) * tuning.schedule_factor
+    assert needs.of("tune", "faster_rcnn", "pkd")["runtime"] == START_MINUTES + ceil(trials * steps / 1000 * 60)
+    assert needs.of("student", "faster_rcnn", "plain")["runtime"] == START_MINUTES + ceil(steps / 1000 * 60)
 
 
 def test_cluster_yaml_is_checked_and_no_step_depends_on_it(clone):
