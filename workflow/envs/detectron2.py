@@ -46,7 +46,7 @@ def commit(folder: Path) -> str:
 
 def register(folder: Path, suffix: str) -> None:
     """Put the sources on the path, as a package that pip lists and removes and whose version names the commit."""
-    packages = Path(sysconfig.get_path("purelib", vars={"base": str(VENV)}))
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(VENV)}))  # Debian's own scheme is another
     [version] = re.findall(r'^__version__ = "(.+)"', (folder / "detectron2" / "__init__.py").read_text(), re.MULTILINE)
     about = packages / f"detectron2-{version}{suffix}.dist-info"
     about.mkdir()
