@@ -1,5 +1,6 @@
-"""Detectron2 where it is not installed, and `make detectron2`: what the environment says of the sources it got."""
+"""Detectron2 where it is not installed, and `make detectron2`: what it registers, and what its extension computes."""
 
+import os
 import subprocess
 import sys
 import venv
@@ -10,6 +11,7 @@ from types import ModuleType
 import pytest
 
 ENVS = Path(__file__).parents[1] / "workflow" / "envs"
+SOURCES = os.environ.get("DETECTRON2")
 CODE = "import sys; sys.modules['detectron2'] = None; from detdistill.cli import main; main()"
 
 
@@ -65,3 +67,21 @@ def test_registered_sources_are_a_package_that_pip_lists_and_removes(
     pip = [sys.executable, "-m", "pip", "--python", python, "uninstall", "--yes", "detectron2"]
     subprocess.run(pip, check=True)
     assert not list(step.VENV.rglob("detectron2*"))
+
+
+def test_compiled_and_plain_sources_compute_the_same_bytes() -> None:
+    """Losses, gradients and detections of every family; needs a compiled Detectron2 and plain sources beside it."""
+    pytest.importorskip("detectron2._C", reason="the engine detectron2 is not installed, or not compiled")
+    if SOURCES is None:
+        pytest.skip("DETECTRON2 names no plain sources")
+    told = []
+    for first in ([], [SOURCES]):
+        path = os.pathsep.join([*first, str(ENVS.parents[1] / "src")])
+        command = [sys.executable, Path(__file__).with_name("detectron2_bytes.py")]
+        done = subprocess.run(
+            command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True
+        )
+        told.append(done.stdout.split())
+    (compiled, digest), (plain, same) = told
+    assert (compiled, plain) == ("compiled", "plain")
+    assert digest == same
