@@ -9,6 +9,7 @@ import tiny
 import torch
 from torch import Tensor
 
+from detdistill.core.errors import UserError
 from detdistill.detectors.base import Detector, Taps
 from detdistill.detectors.recorder import Recorder
 from detdistill.distill.base import STUDENT_ONLY
@@ -139,6 +140,13 @@ class TestDense:
             assert torch.equal(finished.head_deltas[stride], taps.head_deltas[stride])
         assert finished.head_edges.keys() == taps.head_edges.keys()
         assert all(torch.equal(edges, taps.head_edges[stride]) for stride, edges in finished.head_edges.items())
+
+    def test_its_towers_have_the_convolutions_that_were_asked_for_and_at_most_four(self, family: str) -> None:
+        for count in (2, 3, 4):
+            head = tiny.detector(family, convolutions=count).model.head
+            assert [len(head.classification_head.conv), len(head.regression_head.conv)] == [count, count]
+        with pytest.raises(UserError, match=r"convolutions: .*less than or equal to 4, found 5"):
+            tiny.detector(family, convolutions=5)
 
     def test_tower_features_are_before_their_activation(self, detector: Detector, batch: Any) -> None:
         taps = observed(detector, batch[0], [])

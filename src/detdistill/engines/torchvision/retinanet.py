@@ -34,8 +34,8 @@ class DenseParams(TorchvisionParams):
     candidates: Positive = 1000
     norm_groups: Positive | None = None
     """Group normalisation in the towers, as in torchvision's second RetinaNet; without it, they start slowly."""
-    convolutions: Annotated[int, Field(ge=2, le=64)] = 4
-    """Of each tower. From nothing, shorter towers learn sooner."""
+    convolutions: Annotated[int, Field(ge=2, le=4)] = 4
+    """Of each tower, the first of torchvision's four. From nothing, shorter towers learn sooner."""
 
 
 class RetinaNetSizes(DenseParams):
