@@ -11,6 +11,7 @@ from detdistill.analysis.effects import NEGLIGIBLE, Family, additive, effects, v
 from detdistill.analysis.equal_cost import Schedule, at_equal_cost, pooled
 from detdistill.analysis.power import half_width, seeds_needed
 from detdistill.analysis.statistics import paired, ratio, stat
+from detdistill.analysis.together import together
 
 shares = st.floats(0, 1, allow_nan=False)
 runs = st.dictionaries(st.integers(0, 9).map(str), shares, min_size=1)
@@ -187,3 +188,31 @@ def test_nothing_is_said_beyond_the_plain_schedules(seconds, place):
     assert found["place"] == place
     assert (found["difference"] is None) == (place != "within")
     assert at_equal_cost({}, seconds, schedules, None) is None
+
+
+def test_a_set_of_methods_by_hand_against_the_part_that_validation_chose():
+    family = Family(
+        by_seed(0.30, 0.32),
+        {"a": by_seed(0.40, 0.42), "b": by_seed(0.49, 0.51), "ab": by_seed(0.55, 0.57), "c": by_seed(0.9, 0.92)},
+    )
+    methods = {"a": {"a"}, "b": {"b"}, "ab": {"a", "b"}, "c": {"c"}}
+    validation = {"a": stat(by_seed(0.5, 0.6)), "b": stat(by_seed(0.5, 0.5)), "ab": stat({}), "c": stat(by_seed(1.0))}
+    # s^2 = 5 x 0.0002 / 5; one set, so half = t(5, 97.5 %) s sqrt(1/2 + 1/2)
+    half = 2.570582 * 0.0002**0.5
+    found = together(family, methods, validation)
+    assert list(found) == ["ab"]
+    assert found["ab"]["part"] == "a"  # b is the better one on the test split, which may not choose
+    assert found["ab"]["difference"] == pytest.approx(0.15)
+    assert (found["ab"]["low"], found["ab"]["high"]) == (pytest.approx(0.15 - half), pytest.approx(0.15 + half))
+
+
+def test_sets_share_their_error_rate_and_one_seed_gives_a_set_no_interval():
+    sets = {"a": {1}, "b": {2}, "ab": {1, 2}, "abc": {1, 2, 3}}
+    family = Family(by_seed(0.1, 0.2), {name: by_seed(0.1, 0.2 + 0.01 * len(name)) for name in sets})
+    one = {name: stat(by_seed(0.5)) for name in sets}
+    found = together(family, sets, one)
+    assert list(found) == ["ab", "abc"]
+    half = stats.t.ppf(1 - 0.05 / 4, family.freedom) * family.spread
+    assert found["ab"]["high"] - found["ab"]["difference"] == pytest.approx(half)
+    alone = Family({"0": 0.1}, {name: {"0": 0.2} for name in sets})
+    assert together(alone, sets, one)["ab"]["low"] is None

@@ -9,6 +9,7 @@ from detdistill.analysis.sampling import sampling
 from detdistill.analysis.schedules import Schedules
 from detdistill.analysis.statistics import paired, stat
 from detdistill.analysis.summary import FamilySummary, RecipeStats, Tried, Tuned
+from detdistill.analysis.together import Together, together
 from detdistill.core import paths
 from detdistill.core.files import read_json
 from detdistill.core.params import DistilledRun, PlainRun
@@ -71,12 +72,20 @@ def compared(
         schedule_factor=schedules.schedule(run),
         effect=effect,
         additive=additive(family).get(run.recipe) if family and effect else None,
+        together=_together(schedules, run.pair, family, runs).get(run.recipe) if family and effect else None,
         seed_gains=paired(own.test("AP50"), base.test("AP50")),
         gain_AP=_difference(own.test("AP"), base.test("AP")),
         gap_closed=_gap_closed(own.test("AP50"), base.test("AP50"), above),
         sampling=sampling(own.resampled, base.resampled) if taught else None,
         tuned=_tuned(schedules.study.study, run.pair, run.recipe) if taught and not taught.like else None,
     )
+
+
+def _together(schedules: Schedules, pair: str, family: Family, runs: AllRuns) -> dict[str, Together]:
+    """Every set of a family against its best part; what is taught by another teacher is no part."""
+    recipes = [run for run in schedules.study.distilled if run.pair == pair and run.recipe in family.recipes]
+    methods = {run.recipe: {(run.teaching, method) for method in schedules.source(run).methods} for run in recipes}
+    return together(family, methods, {run.recipe: runs[pair, run.recipe].validation for run in recipes})
 
 
 def _difference(ours: Mapping[str, float], baseline: Mapping[str, float]) -> float | None:

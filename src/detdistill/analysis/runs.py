@@ -33,6 +33,11 @@ class Runs:
         return {seed: value for seed, value in found.items() if value is not None}
 
     @property
+    def validation(self) -> Stat:
+        """AP50 on the validation split: what may choose."""
+        return stat({seed: result.metrics["val"]["AP50"] for seed, result in self.results.items()})
+
+    @property
     def resampled(self) -> dict[str, np.ndarray]:
         """Seed -> AP50 in every resample of the test images."""
         return {seed: each.resampled for seed, each in self.detected.items()}
@@ -80,7 +85,7 @@ def run_stats(runs: Runs) -> RunStats:
         kind=runs.kind,
         missing=runs.missing,
         **precisions,  # type: ignore[typeddict-item]
-        val_AP50=over_seeds(lambda each: each["val"]["AP50"]),
+        val_AP50=runs.validation,
         voc_AP50_area=over_seeds(lambda each: each["test"]["voc"]["AP50_area"]),
         voc_AP50_11point=over_seeds(lambda each: each["test"]["voc"]["AP50_11point"]),
         per_class_AP50={

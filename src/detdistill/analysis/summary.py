@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 from detdistill.analysis.effects import Blocked, Effect
 from detdistill.analysis.sampling import Sampling
 from detdistill.analysis.statistics import Stat
+from detdistill.analysis.together import Together
 from detdistill.distill import taxonomy
 
 Kind = Literal["teacher", "plain", "distilled"]
@@ -69,7 +70,8 @@ class RecipeStats(RunStats):
 
     `teacher` is the pair whose teacher it learns from; `gap_closed` refers to that teacher. `effect` is the difference
     in AP50, `seed_gains` the same seed by seed, `gain_AP` the one in AP, `sampling` what other test images could make
-    of `effect`, `additive` the same effect by another model. None where runs are missing.
+    of `effect`, `additive` the same effect by another model, `together` what a set has above its best part. None where
+    runs are missing.
     """
 
     teacher: str | None
@@ -81,6 +83,7 @@ class RecipeStats(RunStats):
     schedule_factor: float
     effect: Effect | None
     additive: Blocked | None
+    together: Together | None
     seed_gains: Stat
     gain_AP: float | None
     gap_closed: float | None

@@ -40,6 +40,7 @@ def document(
         "no_effect": verdicts.NO_EFFECT,
         "setup": setup_prose.setup(study, manifest, names),
         "findings": [prose.findings(content, pair, names) for pair, content in pairs.items()],
+        "together": [told for pair, content in pairs.items() if (told := prose.together(content, pair, names))],
         "ladder": [told for pair, content in pairs.items() if (told := prose.ladder(content, pair, names))],
         "equal_cost": prose.equal_cost(summary, cost),
         "limitations": limitations.limitations(summary, names, manifest, provenance),

@@ -2,6 +2,7 @@
 
 from detdistill.analysis.effects import Effect
 from detdistill.analysis.statistics import Stat
+from detdistill.analysis.together import Together
 
 NONE = "–"
 MINUS = "−"
@@ -31,7 +32,7 @@ def interval(low: float | None, high: float | None) -> str:
     return f"[{points(low, signed=True)}, {points(high, signed=True)}]"
 
 
-def gain(effect: Effect | None) -> str:
+def gain(effect: Effect | Together | None) -> str:
     """`+4.3 [−0.4, +9.1]`; only the difference where the seeds give no interval."""
     if effect is None:
         return NONE

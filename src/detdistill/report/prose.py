@@ -148,6 +148,21 @@ def ladder(content: PairSummary, pair: str, names: Names) -> str:
     return sentence(f"{names.pair(pair)}: {'; '.join(told)}") if told else ""
 
 
+def together(content: PairSummary, pair: str, names: Names) -> str:
+    """Whether sets of methods add to the best of their parts; empty for a pair without sets."""
+    told = []
+    for name, stats in distilled(content).items():
+        if not (found := stats["together"]):
+            continue
+        part = f"{names.recipe(pair, found['part'])}, its best part on validation"
+        if found["low"] is None or found["high"] is None:
+            side = "from"
+        else:
+            side = "above" if found["low"] > 0 else "below" if found["high"] < 0 else "from, and not told apart from,"
+        told.append(f"{names.recipe(pair, name)} is {numbers.gain(found)} points {side} {part}")
+    return sentence(f"{names.pair(pair)}: {'; '.join(told)}") if told else ""
+
+
 def sentence(text: str) -> str:
     """With one full stop, also after "et al."."""
     return text if text.endswith(".") else f"{text}."
