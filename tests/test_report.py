@@ -242,7 +242,7 @@ def test_a_missing_run_is_missing(study):
     assert "seed 1 missing" in table["PKD"][2]
     assert (table["FGD"][2:7], table["FGD"][-1]) == (["missing", *[""] * 4], "")
     origin = provenance.collect(load_study("fake"), summary, manifest.load("fake"))
-    first, *_ = limitations.limitations(summary, names, manifest.load("fake"), origin)
+    first, *_ = limitations.limitations(summary, names, limitations.trained_on(manifest.load("fake"), origin))
     missing = "Faster R-CNN FGD (seeds 0 and 1) and Faster R-CNN PKD (seed 1)"
     assert first == f"Without results, and shown as missing: {missing}."
     report(fake_study.STUDY)

@@ -195,6 +195,20 @@ def compare(
 
 
 @app.command()
+def join(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the joint report: reports/NAME.pdf.")],
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Two or more of the same images.")],
+    title: Annotated[str, typer.Option(help="What the report calls their subject.")],
+) -> None:
+    """Print one report of several studies of the same images, with verdicts across all, from their summaries."""
+    from detdistill.core import paths
+    from detdistill.report.joint import joint
+
+    joint(name, title, studies)
+    typer.echo(f"wrote {paths.report(name)} and its page for screens")
+
+
+@app.command()
 def verify(study: StudyName = "digits") -> None:
     """Are the results on the disk what the steps wrote, and made from the parameters, code and data that lie there?
 

@@ -7,7 +7,7 @@ from typing import Any
 from detdistill.analysis.choice import best_recipe
 from detdistill.analysis.cost import Cost
 from detdistill.analysis.matching import IOU
-from detdistill.analysis.summary import Summary, by_level
+from detdistill.analysis.summary import Summary
 from detdistill.core.params import Study
 from detdistill.dataset.manifest import Manifest
 from detdistill.report import appendix_tables, limitations, numbers, prose, setup_prose, setup_tables, tables, verdicts
@@ -27,35 +27,47 @@ def document(
     """Sentences, tables and references of the report, all of them strings that are ready to print."""
     names, citations = Names(summary, literature), Citations(literature)
     review = citations.mark(REVIEW).strip()
-    pairs = summary["pairs"]
-    tuning, equal_cost = appendix_tables.tuning(summary, names), tables.equal_cost(summary, cost, names)
-    return {
-        "study": study.study,
-        "title": study.title,
+    content = parts(summary, cost, names, literature, citations)
+    return content | {
         "seeds": numbers.counted(len(study.seeds), "seed"),
         "date": _date(provenance),
         "abstract": prose.abstract(summary, cost, names, manifest),
         "review": review,
+        "setup": setup_prose.setup(study, manifest, names),
+        "limitations": limitations.limitations(summary, names, limitations.trained_on(manifest, provenance)),
+        "chosen": numbers.listing([_chosen(summary, pair, names) for pair in summary["pairs"]]),
+        "numbered": classes.numbered(manifest),
+        "cut": any(pictures.cut(record) for record in manifest.split(pictures.SPLIT).records),
+        "iou": f"{IOU:g}",
+        "tables": content["tables"]
+        | {
+            "splits": asdict(setup_tables.splits(manifest)),
+            "detectors": [asdict(table) for table in setup_tables.detectors(study, names)],
+            "training": asdict(setup_tables.training(study, names)),
+            "costs": asdict(setup_tables.costs(provenance, names)),
+            "origin": asdict(_origin(provenance, counts(study))),
+        },
+    }
+
+
+def parts(summary: Summary, cost: Cost, names: Names, literature: Literature, citations: Citations) -> dict[str, Any]:
+    """What `parts.typ` prints: all that is said of a summary, of one study or of several joined."""
+    pairs = summary["pairs"]
+    tuning, equal_cost = appendix_tables.tuning(summary, names), tables.equal_cost(summary, cost, names)
+    methods = setup_tables.methods(summary, names, literature, citations)
+    return {
+        "study": summary["study"],
+        "title": summary["title"],
         "judged": verdicts.judged(summary),
         "no_effect": verdicts.NO_EFFECT,
-        "setup": setup_prose.setup(study, manifest, names),
         "findings": [prose.findings(content, pair, names) for pair, content in pairs.items()],
         "together": [told for pair, content in pairs.items() if (told := prose.together(content, pair, names))],
         "ladder": [told for pair, content in pairs.items() if (told := prose.ladder(content, pair, names))],
         "equal_cost": prose.equal_cost(summary, cost),
-        "limitations": limitations.limitations(summary, names, manifest, provenance),
-        "chosen": numbers.listing([_chosen(summary, pair, names) for pair in pairs]),
-        "numbered": classes.numbered(manifest),
         "area": _area(summary),
-        "cut": any(pictures.cut(record) for record in manifest.split(pictures.SPLIT).records),
-        "iou": f"{IOU:g}",
         "sizes": numbers.listing([numbers.count(bound) for bound in summary["size_bounds"]]),
-        "recipes": len(by_level(summary)),
         "tables": {
-            "splits": asdict(setup_tables.splits(manifest)),
-            "detectors": [asdict(table) for table in setup_tables.detectors(study, names)],
-            "training": asdict(setup_tables.training(study, names)),
-            "methods": asdict(setup_tables.methods(summary, names, literature, citations)),
+            "methods": asdict(methods),
             "results": asdict(tables.results(summary, names, literature)),
             "price": asdict(tables.price(summary, cost, names)),
             "equal_cost": asdict(equal_cost) if equal_cost else None,
@@ -66,8 +78,6 @@ def document(
             "sensitivity": asdict(appendix_tables.sensitivity(summary, names)),
             "models": asdict(tables.models(summary, cost, names)),
             "published": asdict(setup_tables.published(summary, literature, citations)),
-            "costs": asdict(setup_tables.costs(provenance, names)),
-            "origin": asdict(_origin(provenance, counts(study))),
         },
         "references": citations.entries(),
     }

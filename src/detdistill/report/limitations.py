@@ -12,14 +12,14 @@ LEARNT = 0.3
 """The AP50 of a teacher that has something to teach."""
 
 
-def limitations(summary: Summary, names: Names, manifest: Manifest, provenance: Provenance) -> list[str]:
-    """One sentence or two for each limit, the most important first."""
+def limitations(summary: Summary, names: Names, trained_on: str) -> list[str]:
+    """One sentence or two for each limit, the most important first; `trained_on` follows what the models are."""
     told = [
         _missing(summary, names),
         *gaps(summary, names),
         _seeds(summary),
         _teachers(summary),
-        _scale(summary, manifest, provenance),
+        _scale(summary, trained_on),
         _precision(summary, names),
     ]
     return [sentence for sentence in told if sentence]
@@ -89,7 +89,13 @@ def _teachers(summary: Summary) -> str:
     )
 
 
-def _scale(summary: Summary, manifest: Manifest, provenance: Provenance) -> str:
+def trained_on(manifest: Manifest, provenance: Provenance) -> str:
+    """` and were trained on 4 000 images (on AMD EPYC)`"""
+    machines = numbers.listing(list(dict.fromkeys(machine["cpu"] for machine in provenance.machines)))
+    return f" and were trained on {numbers.count(manifest.splits['train'].images)} images (on {machines})"
+
+
+def _scale(summary: Summary, trained_on: str) -> str:
     sizes = [
         stats["parameters"]
         for content in summary["pairs"].values()
@@ -98,11 +104,9 @@ def _scale(summary: Summary, manifest: Manifest, provenance: Provenance) -> str:
     ]
     if not sizes:
         return ""
-    machines = numbers.listing(list(dict.fromkeys(machine["cpu"] for machine in provenance.machines)))
     return (
-        f"The models have {numbers.count(min(sizes))} to {numbers.count(max(sizes))} parameters and were trained on "
-        f"{numbers.count(manifest.splits['train'].images)} images (on {machines}). An order of methods found at this "
-        "scale need not hold at another."
+        f"The models have {numbers.count(min(sizes))} to {numbers.count(max(sizes))} parameters{trained_on}. An order "
+        "of methods found at this scale need not hold at another."
     )
 
 

@@ -11,18 +11,27 @@ from detdistill.report.names import Names
 
 def abstract(summary: Summary, cost: Cost, names: Names, manifest: Manifest) -> str:
     """What was asked, what each pair found, what follows from it, and what it does not show."""
-    recipes = numbers.counted(len(by_level(summary)), "recipe")
     classes = numbers.counted(len(manifest.classes), "class", "classes")
+    images = f"{classes}, {numbers.count(manifest.splits['test'].images)} test images"
+    return " ".join([asked(summary, f"“{summary['title']}” ({images})"), answered(summary, cost, names)])
+
+
+def asked(summary: Summary, data: str) -> str:
+    """The question, and what was trained on the data of that name."""
+    recipes = numbers.counted(len(by_level(summary)), "recipe")
     acting = {level for _, _, stats in by_level(summary) for level in stats["levels"]}
-    first = (
+    return (
         f"Which part of a detector is worth distilling? We train {recipes} of knowledge distillation, acting on "
         f"{verdicts.spoken(taxonomy.ordered(acting))}, beside plain students of the same schedule, with "
-        f"{numbers.counted(len(summary['seeds']), 'seed')} each, on “{summary['title']}” ({classes}, "
-        f"{numbers.count(manifest.splits['test'].images)} test images)."
+        f"{numbers.counted(len(summary['seeds']), 'seed')} each, on {data}."
     )
+
+
+def answered(summary: Summary, cost: Cost, names: Names) -> str:
+    """What each pair found, what follows from it, and what it does not show."""
     found = [_pair(content, pair, names) for pair, content in summary["pairs"].items()]
     closing = [equal_cost(summary, cost) if verdicts.judged(summary) else "", conclusion(summary), _reach(summary)]
-    return " ".join(sentence for sentence in [first, *found, *closing] if sentence)
+    return " ".join(sentence for sentence in [*found, *closing] if sentence)
 
 
 def _pair(content: PairSummary, pair: str, names: Names) -> str:

@@ -26,6 +26,7 @@ def typeset(text: str, content: dict[str, Any], figures: list[Path], time: int, 
     look, *read = LOOKS[form]
     sources = {
         "main.typ": (HERE / text).read_bytes(),
+        "parts.typ": (HERE / "parts.typ").read_bytes(),
         "look.typ": (HERE / look).read_bytes(),
         "document.json": json.dumps(content, allow_nan=False).encode(),
         **{name: (HERE / name).read_bytes() for name in read},
