@@ -1,4 +1,5 @@
 # make reproduce   from nothing to reports/digits.pdf (STUDY=name for another study)
+# make full        all methods: three studies of 4 to 5 core hours each, resumed at will, then reports/digits_full.pdf
 # make test        the tests but the slow ones, in two processes
 # make test-all    the slow ones too: whole studies by both drivers
 # make torture     kills, flipped bytes, bad inputs and edits under way, an hour; prints one table
@@ -13,10 +14,15 @@ STUDY ?= digits
 PYTHON ?= python3
 INSIDE = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: reproduce test test-slow test-all torture bench lint docs wheel lock environment detectron2
+.PHONY: reproduce full test test-slow test-all torture bench lint docs wheel lock environment detectron2
 
 reproduce: environment
 	$(INSIDE) snakemake --config study=$(STUDY)
+
+FULL = digits_two_stage digits_one_stage digits_transformer
+full: environment
+	$(foreach study,$(FULL),$(INSIDE) snakemake --config study=$(study) &&) \
+	$(INSIDE) detdistill join digits_full $(FULL) --title "Handwritten digits on photographs, all methods"
 
 test: environment
 	$(INSIDE) pytest -m "not slow" --numprocesses 2 --dist loadfile
