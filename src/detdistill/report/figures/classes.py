@@ -1,11 +1,13 @@
 """Gain in AP50 of every recipe by class, as a heat map."""
 
+import textwrap
+
 from matplotlib.figure import Figure
 
 from detdistill.analysis.summary import RecipeStats, Summary, by_level
 from detdistill.dataset.manifest import Manifest
 from detdistill.report import numbers
-from detdistill.report.figures.style import FULL_WIDTH, class_labels
+from detdistill.report.figures.style import FULL_WIDTH, LABEL, SMALLER, class_labels
 from detdistill.report.names import Names
 
 MOST = 40
@@ -33,8 +35,11 @@ def draw(summary: Summary, names: Names, manifest: Manifest) -> Figure:
     cells = [[100 * each.get(name, float("nan")) for name in classes] for each in gains]
     limit = max((abs(value) for row in cells for value in row if value == value), default=1.0) or 1.0
     image = axes.imshow(cells, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
-    labels = [names.across(pair, name) for pair, name, _ in rows]
-    axes.set_yticks(range(len(rows)), labels, fontsize=min(7.5, 40 * height / len(rows)))
+    labels = ["\n".join(textwrap.wrap(names.across(pair, name), LABEL)) for pair, name, _ in rows]
+    size = min(7.5, 40 * height / len(rows))
+    axes.set_yticks(range(len(rows)), labels, fontsize=size, linespacing=1)
+    for label in axes.get_yticklabels():
+        label.set_fontsize(size * (SMALLER if "\n" in label.get_text() else 1))
     numbered = dict(zip(manifest.classes, class_labels(manifest.classes, LETTERS), strict=True))
     short = [numbered[name] for name in classes]
     axes.set_xticks(range(len(classes)), short, rotation=0 if max(map(len, short)) < 4 else 90)

@@ -1,5 +1,7 @@
 """Gain of every recipe of every pair over its plain student, by level: a forest plot with the verdict in words."""
 
+import textwrap
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -7,7 +9,7 @@ from matplotlib.transforms import blended_transform_factory
 
 from detdistill.analysis.summary import RecipeStats, Summary, by_level
 from detdistill.report import numbers, verdicts
-from detdistill.report.figures.style import FULL_WIDTH, GREY, INK, colour, group, light_grid
+from detdistill.report.figures.style import FULL_WIDTH, GREY, INK, LABEL, SMALLER, colour, group, light_grid
 from detdistill.report.literature import Literature
 from detdistill.report.names import Names
 
@@ -36,7 +38,9 @@ def draw(summary: Summary, names: Names, literature: Literature) -> Figure:
         _beside(axes, place, -6, title, "right", fontweight="bold", fontsize=size, color=hue)
         place -= 1
         for pair, recipe, stats in own:
-            _beside(axes, place, -6, names.across(pair, recipe), "right", fontsize=size)
+            lines = textwrap.wrap(names.across(pair, recipe), LABEL)
+            letters = size * (SMALLER if len(lines) > 1 else 1)
+            _beside(axes, place, -6, "\n".join(lines), "right", fontsize=letters, linespacing=1)
             _estimate(axes, stats, place, _COMMON if common & set(stats["methods"]) else _ALONE, size)
             _published(axes, stats, place, (left, right), names.pair(pair), literature)
             place -= 1

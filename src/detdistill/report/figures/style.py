@@ -38,6 +38,11 @@ AGREES, DIFFERS = "#009e73", "#d55e00"
 MARKERS = "osD^v"
 """A shape a pair."""
 
+LABEL = 40
+"""Letters of a recipe's name in a line; a set of methods has more."""
+SMALLER = 0.8
+"""The letters of a name in two lines, over those of one."""
+
 _STYLE: Any = {
     # The one serif family that ships with matplotlib in every weight, so that no machine falls back to another.
     "font.family": "STIXGeneral",
