@@ -21,6 +21,7 @@ from detdistill.report.document import parts
 from detdistill.report.figures import cost as costs_figure
 from detdistill.report.figures import gains, pareto, schedules, taxonomy
 from detdistill.report.figures.style import save
+from detdistill.report.literature import Literature
 from detdistill.report.names import Names
 from detdistill.report.tables import Group, Table
 from detdistill.report.typeset import typeset
@@ -39,17 +40,16 @@ def joint(name: str, title: str, studies: Sequence[str]) -> None:
         raise UserError(f"{name}: a study has this name; its report would be overwritten")
     read = [compare.read(study) for study in studies]
     told: list[Cost] = [read_json(intact(paths.summary(study).with_name("cost.json"))) for study in studies]  # type: ignore[misc]
-    summary, cost = join(name, title, read), costs(read, told)
-    figures = _draw(summary, cost)
-    content, paper, time = _content(summary, cost, read), paths.report(name), provenance.commit().time
+    summary, cost, papers = join(name, title, read), costs(read, told), literature.load()
+    names = Names(summary, papers)
+    content, paper, time = _content(summary, cost, read, names, papers), paths.report(name), provenance.commit().time
+    figures = _draw(summary, cost, names, papers)
     write_json(paths.summary(name), summary)
     write_atomic(paper, typeset("joint.typ", content, figures, time, "pdf"))
     write_atomic(paper.with_suffix(".html"), typeset("joint.typ", content, figures, time, "html"))
 
 
-def _draw(summary: Summary, cost: Cost) -> list[Path]:
-    papers = literature.load()
-    names = Names(summary, papers)
+def _draw(summary: Summary, cost: Cost, names: Names, papers: Literature) -> list[Path]:
     files = [paths.figure(summary["study"], each) for each in ("gains", "taxonomy", "schedules", "cost", "pareto")]
     save(files[0], gains.draw, summary, names, papers)
     save(files[1], taxonomy.draw, summary, names, papers)
@@ -59,20 +59,16 @@ def _draw(summary: Summary, cost: Cost) -> list[Path]:
     return files
 
 
-def _content(summary: Summary, cost: Cost, studies: Sequence[Summary]) -> dict[str, Any]:
-    papers = literature.load()
-    names = Names(summary, papers)
+def _content(
+    summary: Summary, cost: Cost, studies: Sequence[Summary], names: Names, papers: Literature
+) -> dict[str, Any]:
     content = parts(summary, cost, names, papers, Citations(papers))
     joined = numbers.counted(len(studies), "study", "studies")
+    asked = prose.asked(summary, f"“{summary['title']}”, in {joined} of the same images")
     return content | {
         "studies": joined,
         "seeds": numbers.counted(len(summary["seeds"]), "seed"),
-        "abstract": " ".join(
-            [
-                prose.asked(summary, f"“{summary['title']}”, in {joined} of the same images"),
-                prose.answered(summary, cost, names),
-            ]
-        ),
+        "abstract": f"{asked} {prose.answered(summary, cost, names)}",
         "repeated": _repeated(studies, names),
         "limitations": limitations.limitations(summary, names, ""),
         "tables": content["tables"] | {"sources": asdict(_sources(studies, names))},
