@@ -143,6 +143,13 @@ def test_what_is_not_one_experiment_is_not_joined(studies, change, said):
         join("both", "Both", [one, two])
 
 
+def test_any_two_of_the_studies_must_agree_not_only_with_the_first(studies):
+    one, two = copy.deepcopy(studies)
+    third = two | {"study": "three", "params": two["params"] | {"rt_detr/queries": "other"}}
+    with pytest.raises(UserError, match="two and three: rt_detr/queries differ"):
+        join("all", "All", [one, two, third])
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -6,6 +6,7 @@ that pair is a repetition, and the largest difference is told.
 """
 
 import copy
+import itertools
 from collections.abc import Sequence
 
 from detdistill.analysis.cost import Cost
@@ -20,9 +21,9 @@ def join(name: str, title: str, studies: Sequence[Summary]) -> Summary:
     Raises UserError unless images, seeds and all slices of one name are equal, and where a repeated pair has a recipe
     that the study it is taken from has not.
     """
+    for one, other in itertools.combinations(studies, 2):
+        _same(one, other)
     first = studies[0]
-    for other in studies[1:]:
-        _same(first, other)
     of = owners(studies)
     for pair, owner in of.items():
         _whole(pair, owner, studies)

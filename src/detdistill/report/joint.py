@@ -12,7 +12,7 @@ from detdistill.analysis.join import costs, join, owners, repeated
 from detdistill.analysis.summary import Summary, distilled
 from detdistill.core import paths
 from detdistill.core.errors import UserError
-from detdistill.core.files import read_json, sha256, write_atomic, write_json
+from detdistill.core.files import read_json, sha256, write_json
 from detdistill.core.params import NAME
 from detdistill.core.record import intact
 from detdistill.report import limitations, literature, numbers, prose, provenance
@@ -24,7 +24,7 @@ from detdistill.report.figures.style import save
 from detdistill.report.literature import Literature
 from detdistill.report.names import Names
 from detdistill.report.tables import Group, Table
-from detdistill.report.typeset import typeset
+from detdistill.report.typeset import print_both
 
 
 def joint(name: str, title: str, studies: Sequence[str]) -> None:
@@ -42,11 +42,9 @@ def joint(name: str, title: str, studies: Sequence[str]) -> None:
     told: list[Cost] = [read_json(intact(paths.summary(study).with_name("cost.json"))) for study in studies]  # type: ignore[misc]
     summary, cost, papers = join(name, title, read), costs(read, told), literature.load()
     names = Names(summary, papers)
-    content, paper, time = _content(summary, cost, read, names, papers), paths.report(name), provenance.commit().time
-    figures = _draw(summary, cost, names, papers)
+    content, figures = _content(summary, cost, read, names, papers), _draw(summary, cost, names, papers)
     write_json(paths.summary(name), summary)
-    write_atomic(paper, typeset("joint.typ", content, figures, time, "pdf"))
-    write_atomic(paper.with_suffix(".html"), typeset("joint.typ", content, figures, time, "html"))
+    print_both(paths.report(name), "joint.typ", content, figures, provenance.commit().time)
 
 
 def _draw(summary: Summary, cost: Cost, names: Names, papers: Literature) -> list[Path]:

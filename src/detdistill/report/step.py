@@ -5,7 +5,7 @@ from pathlib import Path
 from detdistill.analysis.cost import Cost
 from detdistill.analysis.summary import Summary
 from detdistill.core import paths
-from detdistill.core.files import read_json, write_atomic
+from detdistill.core.files import read_json
 from detdistill.core.params import Study, load_study
 from detdistill.core.record import intact
 from detdistill.dataset import manifest as manifests
@@ -18,7 +18,7 @@ from detdistill.report.figures import cost as costs
 from detdistill.report.figures.style import save
 from detdistill.report.literature import Literature
 from detdistill.report.names import Names
-from detdistill.report.typeset import typeset
+from detdistill.report.typeset import print_both
 
 
 def report(study_name: str) -> None:
@@ -34,9 +34,7 @@ def report(study_name: str) -> None:
     figures = draw(study, summary, cost, manifest, literature)
     provenance = provenances.collect(study, summary, manifest)
     content = document(study, summary, cost, manifest, provenance, literature)
-    paper = paths.report(study_name)
-    write_atomic(paper, typeset("report.typ", content, figures, provenance.commit.time, "pdf"))
-    write_atomic(paper.with_suffix(".html"), typeset("report.typ", content, figures, provenance.commit.time, "html"))
+    print_both(paths.report(study_name), "report.typ", content, figures, provenance.commit.time)
 
 
 def draw(study: Study, summary: Summary, cost: Cost, manifest: Manifest, literature: Literature) -> list[Path]:

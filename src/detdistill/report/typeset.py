@@ -7,11 +7,18 @@ from typing import Any, Literal
 import typst
 
 from detdistill.core.errors import UserError
+from detdistill.core.files import write_atomic
 
 HERE = Path(__file__).parent
 Form = Literal["pdf", "html"]
 LOOKS: dict[Form, tuple[str, ...]] = {"pdf": ("paper.typ",), "html": ("screen.typ", "screen.css", "screen.js")}
 """The look that the text imports, and the files that the look reads."""
+
+
+def print_both(paper: Path, text: str, content: dict[str, Any], figures: list[Path], time: int) -> None:
+    """Write `paper`, a PDF, and the page for screens beside it; arguments as those of `typeset`."""
+    write_atomic(paper, typeset(text, content, figures, time, "pdf"))
+    write_atomic(paper.with_suffix(".html"), typeset(text, content, figures, time, "html"))
 
 
 def typeset(text: str, content: dict[str, Any], figures: list[Path], time: int, form: Form) -> bytes:
