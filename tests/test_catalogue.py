@@ -86,3 +86,12 @@ def test_notes_are_of_methods_that_exist() -> None:
 def test_an_unknown_method() -> None:
     with pytest.raises(UserError, match="no method 'pdk'; did you mean 'pkd'"):
         catalogue.example("pdk")
+
+
+def test_weights_that_are_called_published_are_the_catalogue_s() -> None:
+    said = [file for file in Path("params").rglob("*.yaml") if "}   # as published" in file.read_text(encoding="utf-8")]
+    assert len(said) > 5
+    for file in said:
+        for method, given in yaml.safe_load(file.read_text(encoding="utf-8"))["methods"].items():
+            published = [each.weights for each in catalogue.known()[method].published]
+            assert given in published, f"{file}: {method}"

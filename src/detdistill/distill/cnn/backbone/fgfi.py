@@ -3,7 +3,8 @@
 Wang et al., CVPR 2019, arXiv 1906.03609 (fine-grained feature imitation).
 L = w / (2 N_p) * sum_p I_p sum_c (phi(S) - T)^2,  N_p = sum_p I_p
 I_p = 1 where an anchor of that location has an IoU with an object above psi times the best IoU of all anchors with it.
-phi: 3x3 convolution and ReLU, a stage, as in the released code, so that it cannot answer a negative value.
+phi: 3x3 convolution and ReLU, a stage, as in the released code, so that it cannot answer a negative value; begun near 0
+(deviation 1e-4), as there.
 The paper has one map. With a pyramid, each stage has the anchors of its own stride, and the best IoU is that over the
 anchors of all strides, so that an object belongs to the stages whose anchors fit it; N_p counts all stages together.
 Published: psi = 0.5, w = 0.01 (code of twangnh/Distilling-Object-Detectors), switched on after 400 steps, here from the
@@ -95,6 +96,8 @@ class FGFI(Method):
         self.adapters = nn.ModuleDict(
             {s: nn.Sequential(nn.Conv2d(students[s], teachers[s], 3, padding=1), nn.ReLU()) for s in shared}
         )
+        for adapt in self.adapters.values():
+            nn.init.trunc_normal_(adapt[0].weight, std=1e-4, a=-2e-4, b=2e-4)
 
     def forward(self, student: Taps, teacher: Taps, targets: Sequence[Target]) -> dict[str, Tensor]:
         shapes = {s: (student.backbone[s].shape[2], student.backbone[s].shape[3]) for s in self.adapters}

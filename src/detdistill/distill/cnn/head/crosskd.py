@@ -9,8 +9,8 @@ Published (configs of jbwang1997/CrossKD): RetinaNet w_c = 1, w_b = 1. FCOS w_c 
 1 - GIoU and the sum of the positives' centerness for their number: `overlap: iou` and `divisor: centerness`.
 The release counts at least one positive in every image, here in the batch: images without objects weigh less there.
 For FCOS it crosses over after the second of four convolutions, here as everywhere after the last but one.
-GFL: w_c = 1, w_b = 2, and 3 for a term more, sum max_k s(z_T) mean over edges KL(S(e_T) || S(e)) of the distributions
-e; both box terms are divided by sum max_k s(z_T): `edges: 3.0` and `divisor: scores`.
+GFL: w_c = 1, w_b = 0 and 4 for a term in its place, sum max_k s(z_T) mean over edges KL(S(e_T) || S(e)) of the
+distributions e, divided by sum max_k s(z_T): `edges: 4.0` and `divisor: scores`.
 The paper's two detectors have equal widths; where they differ, a 1x1 convolution a tower, shared by all levels as the
 tower is, widens the student first.
 """

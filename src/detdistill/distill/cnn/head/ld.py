@@ -7,6 +7,7 @@ I_main: the positives of the student's assignment, w: the student's best class s
 I_VL, the valuable localization region: gamma alpha <= DIoU < alpha of an anchor and an object, alpha the threshold of
 ATSS for that object; v: the IoU of the two, the largest where an anchor is near several objects.
 Published (GFL, R101 to R50, config of HikariTJU/LD): l_3 = l_4 = 0.25 at tau = 10, l_5 = 10 at tau = 2, gamma = 0.25.
+That config adds a term of features (FGFI's, weight 2), which is a method of its own and left out here.
 The paper's KL is a sum over bins, the release's a mean, as here. The paper weighs no location, the release by w and v.
 The release divides the two box terms by 4 and 16, not by what they sum over: they grow with the batch (its issue 78).
 The paper also has L_KD in I_VL; the release multiplies it by 0, here it is left out. L_KD is a mean a level, summed.
