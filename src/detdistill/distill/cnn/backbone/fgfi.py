@@ -97,7 +97,7 @@ class FGFI(Method):
             {s: nn.Sequential(nn.Conv2d(students[s], teachers[s], 3, padding=1), nn.ReLU()) for s in shared}
         )
         for adapt in self.adapters.values():
-            nn.init.trunc_normal_(adapt[0].weight, std=1e-4, a=-2e-4, b=2e-4)
+            nn.init.trunc_normal_(adapt.get_parameter("0.weight"), std=1e-4, a=-2e-4, b=2e-4)
 
     def forward(self, student: Taps, teacher: Taps, targets: Sequence[Target]) -> dict[str, Tensor]:
         shapes = {s: (student.backbone[s].shape[2], student.backbone[s].shape[3]) for s in self.adapters}
