@@ -1,5 +1,5 @@
 # make reproduce   from nothing to reports/digits.pdf (STUDY=name for another study)
-# make full        all methods: three studies of 4 to 5 core hours each, resumed at will, then reports/digits_full.pdf
+# make full        all methods: three studies of 3 to 5 core hours each, resumed at will, then reports/digits_full.pdf
 # make test        the tests but the slow ones, in two processes
 # make test-all    the slow ones too: whole studies by both drivers
 # make torture     kills, flipped bytes, bad inputs and edits under way, an hour; prints one table

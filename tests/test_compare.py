@@ -1,5 +1,6 @@
 """`detdistill compare`: two halves of one study agree, a real shift does not, and different studies are refused."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -147,6 +148,9 @@ def test_with_one_report_the_committed_one_is_the_other(half):
     git("add", "reports/fake/summary.json")
     git("commit", "--quiet", "--message", "results")
     assert told("fake")[0] == 0
+    shutil.rmtree("runs")
+    with pytest.raises(UserError, match="fake: this is the committed report itself; no run of the study lies here"):
+        CliRunner().invoke(app, ["compare", "fake"], catch_exceptions=False)
     git("rm", "--quiet", "--cached", "reports/fake/summary.json")
     git("commit", "--quiet", "--message", "gone")
     with pytest.raises(UserError, match="name the report to compare with"):

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -193,3 +194,8 @@ def test_check_notes_a_slice_that_nothing_reads_and_an_outdated_pipeline(study):
     ]
     study(PLAN, "distilled", value=[run("faster_rcnn", "mine")])
     assert "params/smoke/dvc.yaml: not the DAG of the parameters any more" in " ".join(check("smoke"))
+
+
+def test_every_key_of_a_training_is_explained():
+    page = Path("params/README.md").read_text(encoding="utf-8")
+    assert [name for name in params.Training.model_fields if f"`{name}`" not in page] == []

@@ -173,7 +173,7 @@ def test_more_seeds_are_needed_for_less_and_they_suffice():
 def test_equal_cost_is_read_off_the_plain_line_over_the_logarithm_of_time():
     schedules = [Schedule(100.0, by_seed(0.4, 0.42)), Schedule(400.0, by_seed(0.6, 0.62))]
     ours = by_seed(0.55, 0.57)
-    found = at_equal_cost(ours, 200.0, schedules, pooled([ours, *(each.precision for each in schedules)]))
+    found = at_equal_cost(ours, 200.0, schedules, pooled([ours, *(each.precision for each in schedules)]), 1)
     # Half way in the logarithm: 0.51. Variance 0.0002 over 3 degrees, weights 1/2 + 1/8 + 1/8, t = 3.182.
     assert (found["plain"], found["difference"]) == (pytest.approx(0.51), pytest.approx(0.05))
     assert found["high"] - found["difference"] == pytest.approx(3.182 * (0.0002 * 0.75) ** 0.5, rel=1e-3)
@@ -184,10 +184,10 @@ def test_equal_cost_is_read_off_the_plain_line_over_the_logarithm_of_time():
 )
 def test_nothing_is_said_beyond_the_plain_schedules(seconds, place):
     schedules = [Schedule(400.0, by_seed(0.6)), Schedule(100.0, by_seed(0.4))]
-    found = at_equal_cost(by_seed(0.7), seconds, schedules, None)
+    found = at_equal_cost(by_seed(0.7), seconds, schedules, None, 1)
     assert found["place"] == place
     assert (found["difference"] is None) == (place != "within")
-    assert at_equal_cost({}, seconds, schedules, None) is None
+    assert at_equal_cost({}, seconds, schedules, None, 1) is None
 
 
 def test_a_set_of_methods_by_hand_against_the_part_that_validation_chose():

@@ -1,5 +1,6 @@
 """The summary and the cost of a study of made-up numbers: that they agree with the runs, and what of them repeats."""
 
+import json
 import shutil
 
 import fake_study
@@ -129,4 +130,14 @@ def test_predictions_that_are_damaged_or_of_other_images_are_named(own, damage):
         fake_study.silence(own, "retinanet", "pkd", 1)
         fake_study.IMAGES["test"] += 1
     with pytest.raises(UserError, match="retinanet/pkd/1/predictions"):
+        summarize("fake")
+
+
+def test_a_plain_student_that_unlearns_stops_the_study(own):
+    for seed in SEEDS:
+        file = paths.run("fake", "retinanet", "plain", seed, "learning.json")
+        points = json.loads(file.read_text())
+        points[0]["AP50"] = points[-1]["AP50"] + 0.02
+        file.write_text(json.dumps(points))
+    with pytest.raises(UserError, match=r"retinanet/student\.yaml: plain ends at .* below the .* first validation"):
         summarize("fake")

@@ -74,7 +74,9 @@ class Entry:
     held: str | None
     """The released code that its values and gradients were compared with, repository@commit."""
     gain: float | None
-    """Published, in points of AP50, or of AP where that is all there is."""
+    """Published, in points of `metric`; of a paper's whole method where this is a part of it."""
+    metric: str | None
+    part: bool
 
 
 @cache
@@ -91,7 +93,7 @@ def entry(name: str) -> Entry:
     paper = papers.paper(name)
     needs = method.taps | method.student_taps
     fits = [each for each, (taps, how) in FAMILIES.items() if needs <= taps and how in method.background]
-    told = papers.published(name, "Faster R-CNN" if fits == ["faster_rcnn"] else "")
+    told = papers.published(paper.key, "Faster R-CNN" if fits == ["faster_rcnn"] else "") if paper else None
     return Entry(
         name=name,
         level=files()[name].parent.name,
@@ -102,6 +104,8 @@ def entry(name: str) -> Entry:
         parameters=sum(each.numel() for each in _built(method, _first(name)).parameters()),
         held=known()[name].held,
         gain=told.gain if told else None,
+        metric=told.metric if told else None,
+        part=paper is not None and name in paper.parts,
     )
 
 
@@ -117,13 +121,19 @@ def as_json() -> str:
 
 def as_markdown() -> str:
     """All methods as a page: a table, then for each what it does and a slice with its published weights."""
-    lines = ["# Methods", "", "Written by `detdistill methods --markdown`.", ""]
+    lines = [
+        "# Methods",
+        "",
+        "Written by `detdistill methods --markdown`. Parameters: what a method adds while a ResNet-18",
+    ]
+    lines += ["learns from a ResNet-50, with 256 channels in neck and heads; the student that is left has none.", ""]
     lines += ["| level | method | paper | agrees with the released code of |", "|---|---|---|---|"]
     for each in entries():
         held = f"`{each.held}`" if each.held else ""
         lines.append(f"| {_level(each)} | [`{each.name}`](#{each.name}) | {each.paper} | {held} |")
     for each in entries():
-        gain = "" if each.gain is None else f" Published gain: {each.gain:+.1f} AP."
+        of = " of the whole method" if each.part else ""
+        gain = "" if each.gain is None else f" Published gain{of}: {each.gain:+.1f} {each.metric}."
         lines += ["", f"## {each.name}", "", f"{_level(each)}. {each.summary}{gain}", ""]
         lines += [f"Fits {', '.join(each.fits)}; adds {each.parameters:,} parameters while training.", ""]
         lines += ["```yaml", example(each.name), "```"]
@@ -134,21 +144,22 @@ def _level(entry: Entry) -> str:
     return entry.level.replace("rpn_roi", "RPN/RoI")
 
 
-def rows() -> list[list[str]]:
-    """A table of all methods for people, its head first."""
-    head = ["level", "method", "fits", "adds", "held to", "gain", "what it does"]
-    return [head] + [
+def rows(short: bool = False) -> list[list[str]]:
+    """A table of all methods for people, its head first; short, without the columns that need a wide screen."""
+    head = ["level", "method", "fits", "adds", "gain", "held to", "what it does"]
+    full = [head] + [
         [
-            each.level,
+            _level(each),
             each.name,
             ", ".join(each.fits),
             f"{each.parameters:,}",
+            "-" if each.gain is None else f"{each.gain:+.1f} {each.metric}",
             each.held or "-",
-            "-" if each.gain is None else f"{each.gain:+.1f}",
             each.summary,
         ]
         for each in entries()
     ]
+    return [row[:5] for row in full] if short else full
 
 
 def example(name: str) -> str:

@@ -185,6 +185,8 @@ def compare(
         comparison.checked(page)
     ours = compare.read(report)
     theirs = compare.read(other) if other else compare.committed(ours["study"])
+    if not other and ours == theirs and not Path("runs", ours["study"]).exists():
+        raise UserError(f"{report}: this is the committed report itself; no run of the study lies here")
     lines = compare.compare(ours, theirs)
     if page:
         comparison.page(page, ours, theirs, lines, (report, other or "the last commit"))
@@ -306,7 +308,7 @@ def methods(
 ) -> None:
     """The catalogue of methods: level, detectors that it fits, parameters added, what it is held to, published gain."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from detdistill import catalogue
 
@@ -317,11 +319,12 @@ def methods(
     elif as_markdown:
         typer.echo(catalogue.as_markdown())
     else:
-        head, *rows = catalogue.rows()
-        table = Table(*head, box=None)
+        console = Console() if sys.stdout.isatty() else Console(width=250)
+        head, *rows = catalogue.rows(short=console.width < 160)
+        table = Table(head[0], Column(head[1], no_wrap=True), *head[2:], box=None)
         for row in rows:
             table.add_row(*row)
-        Console().print(table)
+        console.print(table)
 
 
 @study_app.command("new")

@@ -95,8 +95,8 @@ def verdict(lines: list[Line]) -> str:
     """The last word on a comparison."""
     other = [f"{line.recipe} of {line.pair}" for line in lines if not line.agrees]
     if not other:
-        return f"reproduced: all {len(lines)} recipes lie within the spread that their seeds predict"
-    return f"not reproduced: {len(other)} of {len(lines)} recipes differ or are missing: {', '.join(other)}"
+        return f"reproduced: all {len(lines)} models lie within the spread that their seeds predict"
+    return f"not reproduced: {len(other)} of {len(lines)} models differ or are missing: {', '.join(other)}"
 
 
 def read(place: str) -> Summary:

@@ -21,17 +21,17 @@ Control = tuple[str, str]
 """A pair and one of its plain recipes: the key of a family."""
 
 
-def families(schedules: Schedules, runs: AllRuns) -> dict[Control, Family]:
-    """Plain recipe -> it and the recipes of its schedule, as far as they have an AP50 on the test split."""
+def families(schedules: Schedules, runs: AllRuns, precision: str = "AP50") -> dict[Control, Family]:
+    """Plain recipe -> it and the recipes of its schedule, as far as they have that precision on the test split."""
     found = {}
     for plain in schedules.study.plain:
         recipes = {
             run.recipe: values
             for run in schedules.study.distilled
             if run.pair == plain.pair and schedules.control(run) == plain.recipe
-            if (values := runs[run.pair, run.recipe].test("AP50"))
+            if (values := runs[run.pair, run.recipe].test(precision))
         }
-        baseline = runs[plain.pair, plain.recipe].test("AP50")
+        baseline = runs[plain.pair, plain.recipe].test(precision)
         if baseline and recipes:
             found[plain.pair, plain.recipe] = Family(baseline, recipes)
     return found
@@ -51,9 +51,14 @@ def family_summary(schedules: Schedules, control: Control, family: Family) -> Fa
 
 
 def compared(
-    schedules: Schedules, run: PlainRun, runs: AllRuns, family: Family | None, effect: Effect | None
+    schedules: Schedules,
+    run: PlainRun,
+    runs: AllRuns,
+    family: Family | None,
+    effect: Effect | None,
+    of_ap: Effect | None,
 ) -> RecipeStats:
-    """A student with its family and its effect; a plain one has neither, and stands beside the shortest schedule."""
+    """A student with its family and its effects in AP50 and AP; a plain one has none and stands beside the first."""
     plain = schedules.control(run)
     own, base = runs[run.pair, run.recipe], runs[run.pair, plain]
     taught = run if isinstance(run, DistilledRun) else None
@@ -71,10 +76,10 @@ def compared(
         method_levels=method_levels,
         schedule_factor=schedules.schedule(run),
         effect=effect,
+        effect_AP=of_ap,
         additive=additive(family).get(run.recipe) if family and effect else None,
         together=_together(schedules, run.pair, family, runs).get(run.recipe) if family and effect else None,
         seed_gains=paired(own.test("AP50"), base.test("AP50")),
-        gain_AP=_difference(own.test("AP"), base.test("AP")),
         gap_closed=_gap_closed(own.test("AP50"), base.test("AP50"), above),
         sampling=sampling(own.resampled, base.resampled) if taught else None,
         tuned=_tuned(schedules.study.study, run.pair, run.recipe) if taught and not taught.like else None,

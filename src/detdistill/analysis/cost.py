@@ -2,7 +2,7 @@
 
 Nothing in here repeats. Core seconds of a recipe are those of one training, validation left out, with its seeds' share
 of asking the teacher once. With the teacher they also hold a share of its training: that over the runs it teaches.
-Tuning is told apart.
+Alone, one student pays for all of it: its teacher's training, the asking and the tuning.
 """
 
 from typing import Any, TypedDict
@@ -16,24 +16,27 @@ from detdistill.core.params import DistilledRun, PlainRun
 
 
 class RecipeCost(TypedDict):
-    """`core_seconds` and `with_teacher` are of one run; `step` is core time an image over the plain student's.
+    """`core_seconds`, `with_teacher` and `for_one` are of one run, which shares or pays alone what comes before it;
+    `step` is core time an image over the plain student's.
 
     `asking` and `teaching` are what they hold of asking the teacher and of its training; `over_plain` is the larger of
     them over the training of the plain student of the same schedule.
 
-    `alone` and `taught` compare with plain training for `core_seconds` and for `with_teacher`; `tuning` is in seconds.
+    `alone`, `taught` and `single` compare with plain training for these three; `tuning` is in seconds.
     """
 
     training_core_seconds: Stat
     images_per_second: Stat
     core_seconds: float | None
     with_teacher: float | None
+    for_one: float | None
     asking: float | None
     teaching: float | None
     over_plain: float | None
     step: float | None
     alone: EqualCost | None
     taught: EqualCost | None
+    single: EqualCost | None
     tuning: float | None
 
 
@@ -71,7 +74,7 @@ def _pair(schedules: Schedules, pair: str, runs: AllRuns) -> PairCost:
     }
     return PairCost(
         latency=_latency(schedules.study.study, pair),
-        teacher_core_seconds=stat(runs[pair, paths.TEACHER].timing("training_core_seconds"))["mean"],
+        teacher_core_seconds=_teacher(pair, runs),
         recipes=recipes,
         seed=seed,
     )
@@ -81,9 +84,13 @@ def _recipe(schedules: Schedules, run: PlainRun, runs: AllRuns) -> RecipeCost:
     own = runs[run.pair, run.recipe]
     training = stat(own.timing("training_core_seconds"))
     answers = stat(own.timing("answers_core_seconds"))["mean"]
-    alone, taught, asking, teaching = training["mean"], None, None, None
+    tuning = _tuning(schedules.study.study, run.pair, run.recipe)
+    alone, taught, single, asking, teaching = training["mean"], None, None, None, None
     if isinstance(run, DistilledRun) and alone is not None and answers is not None:
         asking = answers / len(own.results)
+        if (teacher := _teacher(run.teaching, runs)) is not None:
+            weighed = _tuning(schedules.study.study, run.pair, run.like or run.recipe)
+            single = alone + answers + teacher + (weighed or 0.0)
         alone += asking
         if teaching := _teacher_share(schedules, run.teaching, runs):
             taught = alone + teaching
@@ -92,22 +99,28 @@ def _recipe(schedules: Schedules, run: PlainRun, runs: AllRuns) -> RecipeCost:
     ladder = [_schedule(runs[run.pair, plain]) for plain in schedules.plain(run.pair)]
     spread = pooled([runs[each.pair, each.recipe].test("AP50") for each in schedules.students if each.pair == run.pair])
 
-    def against_plain(seconds: float | None) -> EqualCost | None:
-        return at_equal_cost(own.test("AP50"), seconds, ladder, spread) if seconds is not None else None
-
     distilled = isinstance(run, DistilledRun)
+    recipes = sum(each.pair == run.pair for each in schedules.study.distilled)
+
+    def against_plain(seconds: float | None) -> EqualCost | None:
+        if not distilled or seconds is None:
+            return None
+        return at_equal_cost(own.test("AP50"), seconds, ladder, spread, recipes)
+
     return RecipeCost(
         training_core_seconds=training,
         images_per_second=stat(own.timing("images_per_second")),
         core_seconds=alone,
         with_teacher=taught,
+        for_one=single,
         asking=asking,
         teaching=teaching,
         over_plain=paid / plain if paid is not None and plain else None,
         step=_ratio(own, runs[run.pair, schedules.control(run)]),
-        alone=against_plain(alone) if distilled else None,
-        taught=against_plain(taught) if distilled else None,
-        tuning=_tuning(schedules.study.study, run),
+        alone=against_plain(alone),
+        taught=against_plain(taught),
+        single=against_plain(single),
+        tuning=tuning,
     )
 
 
@@ -117,9 +130,13 @@ def _schedule(runs: Runs) -> Schedule:
 
 def _teacher_share(schedules: Schedules, teacher: str, runs: AllRuns) -> float | None:
     """Core seconds of a teacher's training over the runs that it teaches."""
-    seconds = stat(runs[teacher, paths.TEACHER].timing("training_core_seconds"))["mean"]
+    seconds = _teacher(teacher, runs)
     taught = [run for run in schedules.study.distilled if run.teaching == teacher]
     return seconds / (len(taught) * len(schedules.study.seeds)) if seconds is not None else None
+
+
+def _teacher(pair: str, runs: AllRuns) -> float | None:
+    return stat(runs[pair, paths.TEACHER].timing("training_core_seconds"))["mean"]
 
 
 def _ratio(ours: Runs, plain: Runs) -> float | None:
@@ -140,6 +157,6 @@ def _latency(study: str, pair: str) -> dict[str, float] | None:
     return {side: read[side]["milliseconds_per_image"] for side in (paths.TEACHER, paths.STUDENT)}
 
 
-def _tuning(study: str, run: PlainRun) -> float | None:
-    file = paths.tuning(study, run.pair, run.recipe, "timing.json")
+def _tuning(study: str, pair: str, recipe: str) -> float | None:
+    file = paths.tuning(study, pair, recipe, "timing.json")
     return float(record.read(file)["core_seconds"]) if file.is_file() else None

@@ -1,7 +1,8 @@
 """A recipe against what plain training reaches for the same core time.
 
 The plain students of a pair at their schedules give AP50 against core time, joined by straight lines over the
-logarithm of time. Beyond its ends nothing is said.
+logarithm of time. Beyond its ends nothing is said. The error rate is shared out over a pair's recipes (Bonferroni), so
+that the intervals hold for all of them at once.
 """
 
 import math
@@ -10,7 +11,7 @@ from typing import Literal, NamedTuple, TypedDict
 
 from scipy.special import stdtrit
 
-CONFIDENCE = 0.95
+from detdistill.analysis.effects import ERROR_RATE
 
 
 class Schedule(NamedTuple):
@@ -23,8 +24,8 @@ class Schedule(NamedTuple):
 class EqualCost(TypedDict):
     """A run's `core_seconds`, the AP50 of plain training for as many, and what the recipe has above it.
 
-    `low` and `high` are the 95 % interval of this one difference, not simultaneous. Where the cost is `shorter` or
-    `longer` than every plain schedule's, there is no figure.
+    `low` and `high` are its 95 % interval, which holds for all recipes of a pair at once. Where the cost is `shorter`
+    or `longer` than every plain schedule's, there is no figure.
     """
 
     core_seconds: float
@@ -43,9 +44,12 @@ class Spread(NamedTuple):
 
 
 def at_equal_cost(
-    ours: Mapping[str, float], core_seconds: float, schedules: Sequence[Schedule], spread: Spread | None
+    ours: Mapping[str, float], core_seconds: float, schedules: Sequence[Schedule], spread: Spread | None, recipes: int
 ) -> EqualCost | None:
-    """A recipe's AP50 by seed against the plain schedules of its pair; None where one of the two is missing."""
+    """A recipe's AP50 by seed against the plain schedules of its pair; None where one of the two is missing.
+
+    `recipes` is how many of the pair are compared like this.
+    """
     curve = sorted((each for each in schedules if each.precision), key=lambda each: each.core_seconds)
     if not ours or not curve:
         return None
@@ -64,7 +68,7 @@ def at_equal_cost(
     found["plain"], found["difference"] = plain, difference
     if spread:
         weights = 1 / len(ours) + (1 - part) ** 2 / len(first.precision) + part**2 / len(second.precision)
-        half = float(stdtrit(spread.freedom, (1 + CONFIDENCE) / 2)) * spread.deviation * math.sqrt(weights)
+        half = float(stdtrit(spread.freedom, 1 - ERROR_RATE / recipes / 2)) * spread.deviation * math.sqrt(weights)
         found["low"], found["high"] = difference - half, difference + half
     return found
 

@@ -11,16 +11,18 @@ from collections.abc import Sequence
 
 from detdistill.analysis.cost import Cost
 from detdistill.analysis.effects import Family, effects
-from detdistill.analysis.summary import FamilySummary, PairSummary, Summary
+from detdistill.analysis.summary import FamilySummary, PairSummary, RecipeStats, Summary
 from detdistill.core.errors import UserError
 
 
 def join(name: str, title: str, studies: Sequence[Summary]) -> Summary:
     """The studies as one of that name: every figure as it was, every verdict by Holm across all families.
 
-    Raises UserError unless images, seeds and all slices of one name are equal, and where a repeated pair has a recipe
-    that the study it is taken from has not.
+    Raises UserError unless images, seeds and all slices of one name are equal, where a repeated pair has a recipe that
+    the study it is taken from has not, and for a summary of another version of detdistill.
     """
+    for study in studies:
+        _current(study)
     for one, other in itertools.combinations(studies, 2):
         _same(one, other)
     first = studies[0]
@@ -65,6 +67,16 @@ def repeated(studies: Sequence[Summary]) -> dict[tuple[str, str], float]:
     return {key: max(found) - min(found) for key, found in means.items() if len(found) > 1}
 
 
+def _current(study: Summary) -> None:
+    for pair, content in study["pairs"].items():
+        for recipe, stats in content["recipes"].items():
+            if missing := RecipeStats.__required_keys__ - stats.keys():
+                raise UserError(
+                    f"{study['study']}: {pair}: {recipe}: {', '.join(sorted(missing))}: missing; "
+                    "run `detdistill summarize` of this version"
+                )
+
+
 def _same(first: Summary, other: Summary) -> None:
     between = f"{first['study']} and {other['study']}"
     if first["data"] != other["data"]:
@@ -88,19 +100,19 @@ def _whole(pair: str, owner: Summary, studies: Sequence[Summary]) -> None:
 
 def _judged(pairs: dict[str, PairSummary]) -> dict[str, PairSummary]:
     """The same pairs with the verdicts of one study: intervals are within a family, so they stay."""
-    families = {
-        (pair, family["plain"]): _family(content, family)
-        for pair, content in pairs.items()
-        for family in content["families"]
-    }
     judged = copy.deepcopy(pairs)
-    for (pair, _), told in effects(families).items():
-        for recipe, effect in told.items():
-            judged[pair]["recipes"][recipe]["effect"] = effect
+    for precision, key in (("AP50", "effect"), ("AP", "effect_AP")):
+        families = {
+            (pair, family["plain"]): _family(content, family, precision)
+            for pair, content in pairs.items()
+            for family in content["families"]
+        }
+        for (pair, _), told in effects(families).items():
+            for recipe, effect in told.items():
+                judged[pair]["recipes"][recipe][key] = effect  # type: ignore[literal-required]
     return judged
 
 
-def _family(content: PairSummary, family: FamilySummary) -> Family:
-    recipes = content["recipes"]
-    values = {name: recipes[name]["AP50"]["values"] for name in family["recipes"]}
-    return Family(recipes[family["plain"]]["AP50"]["values"], values)
+def _family(content: PairSummary, family: FamilySummary, precision: str) -> Family:
+    values = {name: stats[precision]["values"] for name, stats in content["recipes"].items()}  # type: ignore[literal-required]
+    return Family(values[family["plain"]], {name: values[name] for name in family["recipes"]})

@@ -6,11 +6,12 @@ A run without results is listed as missing.
 from detdistill.analysis import cost, runs, slices
 from detdistill.analysis.compared import compared, families, family_summary
 from detdistill.analysis.detected import SPLIT, Reader
-from detdistill.analysis.effects import effects
-from detdistill.analysis.runs import AllRuns, run_stats
+from detdistill.analysis.effects import NEGLIGIBLE, effects
+from detdistill.analysis.runs import AllRuns, Runs, run_stats
 from detdistill.analysis.schedules import Schedules
 from detdistill.analysis.summary import PairSummary, RecipeStats, Summary
 from detdistill.core import paths
+from detdistill.core.errors import UserError
 from detdistill.core.files import write_json
 from detdistill.core.params import PlainRun, load_study
 from detdistill.core.timing import measure
@@ -20,26 +21,43 @@ from detdistill.dataset import manifest
 def summarize(study_name: str) -> None:
     """Write `summary.json`, `cost.json` and the step's own `timing.json` below `reports/STUDY`.
 
-    Raises UserError when a params file, the data or a result is unreadable.
+    Raises UserError when a params file, the data or a result is unreadable, and for a plain student that has unlearnt.
     """
     with measure("summarize") as spent:
         schedules = Schedules(load_study(study_name))
         data = manifest.load(study_name)
         reader = Reader(data.split(SPLIT))
         found = runs.read(schedules.study, reader)
+        for plain in schedules.study.plain:
+            _learnt(study_name, plain, found[plain.pair, plain.recipe])
         write_json(paths.summary(study_name), build(schedules, found, data.digest, reader.size_bounds))
         write_json(paths.summary(study_name).with_name("cost.json"), cost.build(schedules, found))
     spent.record(paths.summary(study_name).with_name("timing.json"), ("summary.json", "cost.json"))
 
 
+def _learnt(study: str, plain: PlainRun, found: Runs) -> None:
+    """Raises UserError where a plain student ends below its first validation: a gain over it would be a recovery."""
+    curves = [[point["AP50"] or 0.0 for point in result.learning] for result in found.results.values()]
+    if not curves:
+        return
+    first, last = (sum(curve[place] for curve in curves) / len(curves) for place in (0, -1))
+    if last < first - NEGLIGIBLE:
+        where = paths.side(study, plain.pair, paths.STUDENT)
+        raise UserError(
+            f"{where}: {plain.recipe} ends at {100 * last:.1f} AP50 on validation, below the {100 * first:.1f} of its "
+            "first validation; a gain over it would be a recovery"
+        )
+
+
 def build(schedules: Schedules, found: AllRuns, data: str, size_bounds: list[float]) -> Summary:
     """The summary of a study from all of its runs."""
     study, of = schedules.study, families(schedules, found)
-    told = effects(of)
+    told, of_ap = effects(of), effects(families(schedules, found, "AP"))
 
     def student(run: PlainRun) -> RecipeStats:
         key = (run.pair, schedules.control(run))
-        return compared(schedules, run, found, of.get(key), told.get(key, {}).get(run.recipe))
+        own = [each.get(key, {}).get(run.recipe) for each in (told, of_ap)]
+        return compared(schedules, run, found, of.get(key), *own)
 
     pairs = {
         pair.pair: PairSummary(

@@ -69,9 +69,9 @@ class RecipeStats(RunStats):
     """A student, and how it stands against `plain`, the plain student of its schedule; a plain one against the first.
 
     `teacher` is the pair whose teacher it learns from; `gap_closed` refers to that teacher. `effect` is the difference
-    in AP50, `seed_gains` the same seed by seed, `gain_AP` the one in AP, `sampling` what other test images could make
-    of `effect`, `additive` the same effect by another model, `together` what a set has above its best part. None where
-    runs are missing.
+    in AP50, `effect_AP` the one in AP by the same test, `seed_gains` that in AP50 seed by seed, `sampling` what other
+    test images could make of `effect`, `additive` the same effect by another model, `together` what a set has above its
+    best part. None where runs are missing.
     """
 
     teacher: str | None
@@ -82,10 +82,10 @@ class RecipeStats(RunStats):
     method_levels: dict[str, str]
     schedule_factor: float
     effect: Effect | None
+    effect_AP: Effect | None
     additive: Blocked | None
     together: Together | None
     seed_gains: Stat
-    gain_AP: float | None
     gap_closed: float | None
     sampling: Sampling | None
     tuned: Tuned | None
@@ -146,6 +146,16 @@ def by_level(summary: Summary) -> list[tuple[str, str, RecipeStats]]:
         (pair, name, stats) for pair, content in summary["pairs"].items() for name, stats in distilled(content).items()
     ]
     return sorted(found, key=lambda each: taxonomy.place(each[2]["levels"]))
+
+
+def schedule_gains(pair: PairSummary) -> dict[float, float]:
+    """What longer schedules give the plain student in AP50, by their length over the shortest's."""
+    shortest = baseline(pair)
+    if shortest is None or (start := shortest["AP50"]["mean"]) is None:
+        return {}
+    longer = [pair["recipes"][name] for name in pair["plain"][1:]]
+    known = [(each, mean) for each in longer if (mean := each["AP50"]["mean"]) is not None]
+    return {each["schedule_factor"] / shortest["schedule_factor"]: mean - start for each, mean in known}
 
 
 def baseline(pair: PairSummary) -> RecipeStats | None:

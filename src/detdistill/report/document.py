@@ -7,7 +7,7 @@ from typing import Any
 from detdistill.analysis.choice import best_recipe
 from detdistill.analysis.cost import Cost
 from detdistill.analysis.matching import IOU
-from detdistill.analysis.summary import Summary
+from detdistill.analysis.summary import Summary, by_level
 from detdistill.core.params import Study
 from detdistill.dataset.manifest import Manifest
 from detdistill.report import appendix_tables, limitations, numbers, prose, setup_prose, setup_tables, tables, verdicts
@@ -18,7 +18,6 @@ from detdistill.report.literature import REVIEW, Literature
 from detdistill.report.names import Names
 from detdistill.report.provenance import UNKNOWN, Provenance
 from detdistill.report.tables import Table
-from detdistill.train.history import AREA
 
 
 def document(
@@ -43,7 +42,7 @@ def document(
         | {
             "splits": asdict(setup_tables.splits(manifest)),
             "detectors": [asdict(table) for table in setup_tables.detectors(study, names)],
-            "training": asdict(setup_tables.training(study, names)),
+            "training": asdict(setup_tables.training(study, names, manifest.splits["train"].images)),
             "costs": asdict(setup_tables.costs(provenance, names)),
             "origin": asdict(_origin(provenance, counts(study))),
         },
@@ -64,7 +63,15 @@ def parts(summary: Summary, cost: Cost, names: Names, literature: Literature, ci
         "together": [told for pair, content in pairs.items() if (told := prose.together(content, pair, names))],
         "ladder": [told for pair, content in pairs.items() if (told := prose.ladder(content, pair, names))],
         "equal_cost": prose.equal_cost(summary, cost),
-        "area": _area(summary),
+        "at_equal_cost": [
+            told
+            for pair, content in pairs.items()
+            if (told := prose.at_equal_cost(content, cost["pairs"][pair], pair, names))
+        ],
+        "share": " or ".join(
+            sorted({f"{tuned['share']:g}" for _, _, stats in by_level(summary) if (tuned := stats["tuned"])})
+        ),
+        "changed": [told for pair, content in pairs.items() if (told := prose.changed(content, pair, names))],
         "sizes": numbers.listing([numbers.count(bound) for bound in summary["size_bounds"]]),
         "tables": {
             "methods": asdict(methods),
@@ -86,13 +93,6 @@ def parts(summary: Summary, cost: Cost, names: Names, literature: Literature, ci
 def _chosen(summary: Summary, pair: str, names: Names) -> str:
     best = best_recipe(summary["pairs"][pair])
     return f"{names.recipe(pair, best) if best else 'none'} for {names.pair(pair)}"
-
-
-def _area(summary: Summary) -> str:
-    """The share of the maps that lies in objects; nothing where no run has told."""
-    told = [pair["teacher"]["inside"]["last"].get(AREA) for pair in summary["pairs"].values()]
-    shares = [stat["mean"] for stat in told if stat]
-    return numbers.points(sum(share for share in shares if share) / len(shares)) if shares else ""
 
 
 def _date(provenance: Provenance) -> str | None:

@@ -1,8 +1,8 @@
 """What this study cannot show, stated from its own facts."""
 
-from detdistill.analysis.summary import Summary, baseline, by_level
+from detdistill.analysis.summary import Summary, baseline, by_level, distilled, schedule_gains
 from detdistill.dataset.manifest import Manifest
-from detdistill.report import numbers
+from detdistill.report import numbers, verdicts
 from detdistill.report.names import Names
 from detdistill.report.provenance import Provenance
 
@@ -17,6 +17,7 @@ def limitations(summary: Summary, names: Names, trained_on: str) -> list[str]:
     told = [
         _missing(summary, names),
         *gaps(summary, names),
+        _untrained(summary, names),
         _seeds(summary),
         _teachers(summary),
         _scale(summary, trained_on),
@@ -62,6 +63,22 @@ def gaps(summary: Summary, names: Names) -> list[str]:
     return told
 
 
+def _untrained(summary: Summary, names: Names) -> str:
+    """The pairs whose plain student gains more by a longer schedule than by any recipe."""
+    told = []
+    for pair, content in summary["pairs"].items():
+        effects = [each["effect"]["difference"] for each in distilled(content).values() if each["effect"]]
+        gains = schedule_gains(content)
+        if effects and gains and next(iter(gains.values())) > max(effects):
+            told.append(names.pair(pair))
+    if not told:
+        return ""
+    return (
+        f"The plain student of {numbers.listing(told)} gains more by a longer schedule than by any recipe: it is far "
+        "from trained out, and what helps there need not help a student that is."
+    )
+
+
 def _seeds(summary: Summary) -> str:
     n = len(summary["seeds"])
     if n < 2:
@@ -78,8 +95,8 @@ def _seeds(summary: Summary) -> str:
     wide = f"±{low}" if low == high else f"±{low} to ±{high}"
     return (
         f"With {n} seeds the simultaneous 95 % intervals reach {wide} points: what stays open is not shown, which "
-        "is no proof that it is absent. They speak of other seeds on the same test images; other images are another "
-        "question, which the bootstrap over images answers."
+        "is no proof that it is absent. They speak of other seeds on the same test images, and the bootstrap over "
+        "images of other images for the same trained students; of both at once neither speaks."
     )
 
 
@@ -111,15 +128,18 @@ def _scale(summary: Summary, trained_on: str) -> str:
 
 
 def _precision(summary: Summary, names: Names) -> str:
-    """AP50 does not see tighter boxes: say where AP tells another story."""
+    """AP50 does not see tighter boxes: say where AP, by the same test, has another verdict."""
     other, compared = [], 0
     for pair, recipe, stats in by_level(summary):
-        if stats["effect"] is None or stats["gain_AP"] is None:
+        if not (stats["effect"] and stats["effect_AP"] and stats["effect"]["verdict"]):
             continue
         compared += 1
-        if stats["effect"]["difference"] * stats["gain_AP"] < 0:
-            other.append(f"{names.recipe(pair, recipe)} ({names.pair(pair)})")
+        if stats["effect"]["verdict"] != stats["effect_AP"]["verdict"]:
+            gain, word = numbers.gain(stats["effect_AP"]), verdicts.word(stats["effect_AP"])
+            other.append(f"{names.across(pair, recipe)}: {word}, {gain}")
     start = "AP50, the headline, does not reward tighter boxes than an overlap of one half."
-    if other:
-        return f"{start} Over all thresholds the gain has the other sign for {numbers.listing(other)}."
-    return f"{start} Over all thresholds (AP) every gain has the same sign." if compared else start
+    if not compared:
+        return start
+    if not other:
+        return f"{start} By the same test of AP, over all thresholds, every verdict is the same."
+    return f"{start} By the same test of AP, over all thresholds, the verdict is another for {'; '.join(other)}."

@@ -46,8 +46,13 @@ class Figure:
     context: bool
 
     @property
+    def metric(self) -> Literal["AP50", "AP"]:
+        """What `gain` and `gap_closed` are of: AP50 where it is known of both students."""
+        return "AP50" if None not in self.AP50[1:] else "AP"
+
+    @property
     def gain(self) -> float | None:
-        """Distilled minus plain student in points, of AP50 where it is known, else of AP."""
+        """Distilled minus plain student in points of `metric`."""
         for _, student, distilled in (self.AP50, self.AP):
             if student is not None and distilled is not None:
                 return distilled - student
@@ -55,9 +60,12 @@ class Figure:
 
     @property
     def gap_closed(self) -> float | None:
-        """The share of the distance from plain student to teacher, in AP50 where it is known."""
+        """The share of the distance from plain student to teacher, in AP50 where it is known, else in AP.
+
+        None for a distance of less than a point, of which a share says nothing.
+        """
         for teacher, student, distilled in (self.AP50, self.AP):
-            if teacher is not None and student is not None and distilled is not None and teacher > student:
+            if teacher is not None and student is not None and distilled is not None and teacher - student >= 1:
                 return (distilled - student) / (teacher - student)
         return None
 
@@ -79,9 +87,14 @@ class Literature:
         return paper.parts.get(method, paper.name) if paper else method
 
     def published(self, method: str, family: str) -> Figure | None:
-        """The published comparison of a method with a gain: in that family if there is one."""
+        """The published comparison of a method with a gain: in that family if there is one.
+
+        None for a part of a paper's method, since papers tell the whole.
+        """
         paper = self.paper(method)
-        own = [figure for figure in self.figures if paper and figure.reference == paper.key and figure.gain is not None]
+        if paper is None or method in paper.parts:
+            return None
+        own = [figure for figure in self.figures if figure.reference == paper.key and figure.gain is not None]
         own.sort(key=lambda figure: not figure.setting.startswith(family))
         return own[0] if own else None
 

@@ -1,12 +1,26 @@
 """The sentences on results, chosen and filled by the numbers: they say as plainly when nothing was gained."""
 
 from detdistill.analysis.choice import best_recipe
-from detdistill.analysis.cost import Cost, RecipeCost
-from detdistill.analysis.summary import PairSummary, Summary, baseline, by_level, distilled
+from detdistill.analysis.cost import Cost, PairCost
+from detdistill.analysis.equal_cost import EqualCost
+from detdistill.analysis.errors import KINDS
+from detdistill.analysis.statistics import Stat
+from detdistill.analysis.summary import (
+    TERCILES,
+    PairSummary,
+    Summary,
+    baseline,
+    by_level,
+    distilled,
+    schedule_gains,
+)
 from detdistill.dataset.manifest import Manifest
 from detdistill.distill import taxonomy
 from detdistill.report import numbers, verdicts
 from detdistill.report.names import Names
+
+TOLD = 0.005
+"""The least change of a mistake that is spoken of, in AP50."""
 
 
 def abstract(summary: Summary, cost: Cost, names: Names, manifest: Manifest) -> str:
@@ -30,7 +44,11 @@ def asked(summary: Summary, data: str) -> str:
 def answered(summary: Summary, cost: Cost, names: Names) -> str:
     """What each pair found, what follows from it, and what it does not show."""
     found = [_pair(content, pair, names) for pair, content in summary["pairs"].items()]
-    closing = [equal_cost(summary, cost) if verdicts.judged(summary) else "", conclusion(summary), _reach(summary)]
+    closing = [
+        equal_cost(summary, cost) if verdicts.judged(summary) else "",
+        conclusion(summary, names),
+        _reach(summary),
+    ]
     return " ".join(sentence for sentence in [*found, *closing] if sentence)
 
 
@@ -42,7 +60,25 @@ def _pair(content: PairSummary, pair: str, names: Names) -> str:
         f"{names.pair(pair)}: the teacher reaches {numbers.points(teacher['mean'])} AP50, the plain student "
         f"{numbers.spread(plain['AP50'])}"
     )
-    return f"{start}; {_chosen(content, pair, names)}"
+    return " ".join(filter(None, [f"{start}; {_chosen(content, pair, names)}", _longer(content)]))
+
+
+def _longer(content: PairSummary) -> str:
+    """What a longer schedule gives without a teacher, and how many recipes give as much; empty without one."""
+    gains = schedule_gains(content)
+    effects = [each["effect"] for each in distilled(content).values() if each["plain"] == content["plain"][0]]
+    found = [effect["difference"] for effect in effects if effect]
+    if not gains or not found:
+        return ""
+    first, gain = next(iter(gains.items()))
+    above = sum(each > gain for each in found)
+    times = numbers.listing([f"{factor:g}" for factor in gains])
+    told = numbers.listing([numbers.points(each, signed=True) for each in gains.values()])
+    which = f"{first:g} times" if len(gains) > 1 else "that"
+    return (
+        f"Without a teacher {times} times the steps give {told}; "
+        f"{above or 'none'} of {numbers.counted(len(found), 'recipe')} gains more than {which}."
+    )
 
 
 def _chosen(content: PairSummary, pair: str, names: Names) -> str:
@@ -56,7 +92,7 @@ def _chosen(content: PairSummary, pair: str, names: Names) -> str:
     )
 
 
-def conclusion(summary: Summary) -> str:
+def conclusion(summary: Summary, names: Names) -> str:
     """What the verdicts say of the levels: where distillation helps, where it hurts, and how much stays open."""
     if not verdicts.judged(summary):
         why = "One seed shows" if len(summary["seeds"]) == 1 else "What there is shows"
@@ -64,15 +100,26 @@ def conclusion(summary: Summary) -> str:
     tried, helped = verdicts.levels(summary), verdicts.levels(summary, "helps")
     hurt = [level for level in verdicts.levels(summary, "hurts") if level not in helped]
     rest = [level for level in tried if level not in (*helped, *hurt)]
-    where = f"at {verdicts.spoken(helped)}" if helped else "at no level"
+    where = f"at {_of_pairs(summary, helped, names)}" if helped else "at no level"
     if helped == tried and len(tried) > 1:
-        where = f"at every level tried: {verdicts.spoken(tried)}"
+        where = f"at every level tried: {_of_pairs(summary, helped, names)}"
     said = f"In conclusion, distillation is shown to help {where}"
     if helped and rest:
         said += f"; at {verdicts.spoken(rest)} it is not shown to help"
     if hurt:
         said += f"; at {verdicts.spoken(hurt)} it is shown to hurt"
     return " ".join(each for each in (f"{said}.", _longest(summary), _open(summary)) if each)
+
+
+def _of_pairs(summary: Summary, helped: list[str], names: Names) -> str:
+    """The levels that are helped, each with the pairs where it is if the study has several."""
+    if len(summary["pairs"]) == 1:
+        return verdicts.spoken(helped)
+    told = []
+    for level in helped:
+        pairs = [pair for pair in summary["pairs"] if level in verdicts.levels(summary, "helps", pair=pair)]
+        told.append(f"{verdicts.spoken([level])} ({numbers.listing([names.pair(pair) for pair in pairs])})")
+    return numbers.listing(told)
 
 
 def _longest(summary: Summary) -> str:
@@ -102,24 +149,53 @@ def _open(summary: Summary) -> str:
 
 
 def equal_cost(summary: Summary, cost: Cost) -> str:
-    """How many recipes stand above plain training of the same core time, their teacher's share in and out."""
+    """How many recipes stand above and below plain training of the same core time, by what they pay for."""
     recipes = [cost["pairs"][pair]["recipes"][name] for pair, name, _ in by_level(summary)]
-    alone, within = _ahead(recipes, "alone")
-    taught, within_taught = _ahead(recipes, "taught")
-    if not within:
-        return ""
-    said = f"For the same core time, {alone} of {within} recipes stand above plain training by more than their interval"
-    return (
-        f"{said}; with a share of their teacher's training, {taught} of {within_taught}."
-        if within_taught
-        else f"{said}."
+    alone, taught, single = (
+        [equal for each in recipes if (equal := each[kind])]  # type: ignore[literal-required]
+        for kind in ("alone", "taught", "single")
     )
+    if all(each["low"] is None for each in alone):
+        return ""
+    above, below = _sides(alone)
+    said = (
+        f"Against plain training of the same core time, {above} of {len(alone)} recipes stand above and {below} below"
+    )
+    if taught:
+        above, below = _sides(taught)
+        said += f"; with a share of their teacher's training, {above} and {below}"
+    if single:
+        above, below = _sides(single)
+        longer = sum(each["place"] == "longer" for each in single)
+        sides = "all" if longer == len(single) else f"{above} and {below}" + (f", and {longer}" if longer else "")
+        said += f"; with its teacher and tuning paid for by one student, {sides}"
+        said += " cost more than the longest plain schedule" if longer else ""
+    return f"{said}."
 
 
-def _ahead(recipes: list[RecipeCost], kind: str) -> tuple[int, int]:
-    """How many are ahead by more than their interval, of how many whose cost lies within the plain schedules."""
-    found = [equal for each in recipes if (equal := each[kind]) and equal["low"] is not None]  # type: ignore[literal-required]
-    return sum(equal["low"] > 0 for equal in found), len(found)
+def _sides(found: list[EqualCost]) -> tuple[int | str, int | str]:
+    """How many are told above and below."""
+    above = sum(each["low"] is not None and each["low"] > 0 for each in found)
+    below = sum(each["high"] is not None and each["high"] < 0 for each in found)
+    return above or "none", below or "none"
+
+
+def at_equal_cost(content: PairSummary, cost: PairCost, pair: str, names: Names) -> str:
+    """A pair's recipes that are told from plain training of the same core time; empty where none can be compared."""
+    sides: dict[str, list[str]] = {"above": [], "below": []}
+    compared = 0
+    for name in distilled(content):
+        equal = cost["recipes"][name]["alone"]
+        if not equal or equal["low"] is None or equal["high"] is None:
+            continue
+        compared += 1
+        if side := "above" if equal["low"] > 0 else "below" if equal["high"] < 0 else "":
+            sides[side].append(f"{names.recipe(pair, name)} ({numbers.points(equal['difference'], signed=True)})")
+    if not compared:
+        return ""
+    told = [f"{numbers.listing(found)} {side}" for side, found in sides.items() if found]
+    left = compared - sum(map(len, sides.values()))
+    return f"{names.pair(pair)}: {numbers.listing([*told, f'{left} not told apart'] if left else told)}."
 
 
 def _reach(summary: Summary) -> str:
@@ -132,15 +208,21 @@ def _reach(summary: Summary) -> str:
 
 
 def findings(content: PairSummary, pair: str, names: Names) -> str:
-    """A pair's recipes by verdict."""
+    """A pair's recipes by verdict, with their gains."""
     told = verdicts.told(content)
     if not told:
         return f"{names.pair(pair)}: no distilled run can be compared."
     parts = [
-        f"{verdict}: {numbers.listing([names.recipe(pair, name) for name in recipes])}"
+        f"{verdict}: {numbers.listing([_gained(content, pair, name, names) for name in recipes])}"
         for verdict, recipes in told.items()
     ]
     return sentence(f"{names.pair(pair)} — {'; '.join(parts)}")
+
+
+def _gained(content: PairSummary, pair: str, name: str, names: Names) -> str:
+    effect = content["recipes"][name]["effect"]
+    assert effect is not None
+    return f"{names.recipe(pair, name)} ({numbers.points(effect['difference'], signed=True)})"
 
 
 def ladder(content: PairSummary, pair: str, names: Names) -> str:
@@ -163,13 +245,36 @@ def together(content: PairSummary, pair: str, names: Names) -> str:
     for name, stats in distilled(content).items():
         if not (found := stats["together"]):
             continue
+        apart = ""
+        if found["low"] is not None and found["high"] is not None and found["low"] <= 0 <= found["high"]:
+            apart = ", not told apart"
         part = f"{names.recipe(pair, found['part'])}, its best part on validation"
-        if found["low"] is None or found["high"] is None:
-            side = "from"
-        else:
-            side = "above" if found["low"] > 0 else "below" if found["high"] < 0 else "from, and not told apart from,"
-        told.append(f"{names.recipe(pair, name)} is {numbers.gain(found)} points {side} {part}")
+        told.append(f"{names.recipe(pair, name)} less {part}, is {numbers.gain(found)} points{apart}")
     return sentence(f"{names.pair(pair)}: {'; '.join(told)}") if told else ""
+
+
+def changed(content: PairSummary, pair: str, names: Names) -> str:
+    """Which mistakes the recipe that validation chose makes less or more than plain, and its gain by size of object."""
+    best = best_recipe(content)
+    plain = content["recipes"][content["recipes"][best]["plain"]] if best else None
+    if best is None or plain is None or not plain["AP50"]["n"]:
+        return ""
+    stats = content["recipes"][best]
+    lost = {kind: _less(stats["errors"][kind], plain["errors"][kind]) for kind in KINDS}
+    mistakes = [
+        f"{numbers.points(each, signed=True)} ({kind})"
+        for kind, each in sorted(lost.items(), key=lambda found: -abs(found[1] or 0))
+        if each is not None and abs(each) >= TOLD
+    ]
+    sizes = {size: _less(stats["by_size"][size], plain["by_size"][size]) for size in TERCILES}
+    thirds = [f"{numbers.points(each, signed=True)} ({size})" for size, each in sizes.items() if each is not None]
+    told = [f"the AP50 lost to mistakes changes by {numbers.listing(mistakes)} points"] if mistakes else []
+    told += [f"the gain by thirds of the objects is {numbers.listing(thirds)}"] if thirds else []
+    return f"{names.pair(pair)}, {names.recipe(pair, best)} beside plain: {'; '.join(told)}." if told else ""
+
+
+def _less(ours: Stat, plain: Stat) -> float | None:
+    return ours["mean"] - plain["mean"] if ours["mean"] is not None and plain["mean"] is not None else None
 
 
 def sentence(text: str) -> str:

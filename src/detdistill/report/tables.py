@@ -72,7 +72,7 @@ def results(summary: Summary, names: Names, literature: Literature) -> Table:
         f"Gain in AP50\n(points){interval}",
         "p",
         "Gap\nclosed",
-        "Published\n(points)",
+        "Published",
         "Verdict",
     ]
     groups = []
@@ -103,12 +103,13 @@ def _distilled(label: str, stats: RecipeStats, published: str) -> list[str]:
 
 
 def _published(stats: RecipeStats, family: str, literature: Literature) -> str:
-    """What the method of a recipe of one gained elsewhere: `+3.4 (94 %)`."""
+    """What the method of a recipe of one gained elsewhere, `+3.4 AP (94 %)`, and in which detector if in another."""
     told = literature.published(next(iter(stats["methods"])), family) if len(stats["methods"]) == 1 else None
     if not told or told.gain is None:
         return ""
-    gain = numbers.points(told.gain / 100, signed=True)
-    return gain if told.gap_closed is None else f"{gain} ({numbers.percent(told.gap_closed)})"
+    gain = f"{numbers.points(told.gain / 100, signed=True)} {told.metric}"
+    gain += f" ({numbers.percent(told.gap_closed)})" if told.gap_closed is not None else ""
+    return gain if told.setting.startswith(family) else f"{gain}, {told.setting.split(',')[0]}"
 
 
 def precision(stats: RunStats, name: str) -> str:
@@ -127,17 +128,18 @@ def _stat(stats: RunStats, name: str) -> str:
 def price(summary: Summary, cost: Cost, names: Names) -> Table:
     """What every recipe costs in core time, part by part, and over plain training of the same schedule."""
     header = ["Recipe", "Step,\nover plain", "Training\n(s)", "Asking the\nteacher (s)", "Share of its\ntraining (s)"]
-    header += ["All three,\nover plain", "Tuning\n(s)"]
+    header += ["All three,\nover plain", "Tuning\n(s)", "For one student\nalone (s)"]
     groups = []
     for pair, content in summary["pairs"].items():
         rows = []
         for name in distilled(content):
             own = cost["pairs"][pair]["recipes"][name]
             parts = [own["training_core_seconds"]["mean"], own["asking"], own["teaching"]]
-            paid = [*map(numbers.count, parts), numbers.factor(own["over_plain"]), numbers.count(own["tuning"])]
+            paid = [*map(numbers.count, parts), numbers.factor(own["over_plain"])]
+            paid += [numbers.count(own["tuning"]), numbers.count(own["for_one"])]
             rows.append([names.recipe(pair, name), numbers.factor(own["step"]), *paid])
         groups.append(Group(names.pair(pair), rows))
-    return lean(Table(header, "lrrrrrr", groups))
+    return lean(Table(header, "lrrrrrrr", groups))
 
 
 def equal_cost(summary: Summary, cost: Cost, names: Names) -> Table | None:
@@ -164,7 +166,7 @@ def _equal(label: str, stats: RecipeStats, cost: RecipeCost) -> list[str]:
         if equal is None:
             row += [numbers.NONE] * 3
         elif equal["place"] != "within":
-            row += [numbers.count(equal["core_seconds"]), f"{equal['place']} than any", ""]
+            row += [numbers.count(equal["core_seconds"]), equal["place"], ""]
         else:
             difference = numbers.points(equal["difference"], signed=True)
             interval = numbers.interval(equal["low"], equal["high"]) if equal["low"] is not None else ""
@@ -189,12 +191,12 @@ def mistakes(summary: Summary, names: Names) -> Table:
 
 
 def regions(summary: Summary, names: Names, literature: Literature) -> Table:
-    """The share of the gradient inside objects, of a run's native losses and of each of its methods.
+    """How much denser the gradient lies in objects than over the maps, of a run's native losses and of its methods.
 
-    At the first validation and at the last; a method is named where a recipe has several.
+    At the first validation and at the last. A recipe of several methods has a row for each.
     """
-    header = ["Model", "First", "Last", "Method", "First", "Last"]
-    spans = [("", 1), ("Native losses (%)", 2), ("", 1), ("Distillation (%)", 2)]
+    header = ["Model", "First", "Last", "First", "Last", "First", "Last"]
+    spans = [("", 1), ("Cells in objects (%)", 2), ("Native losses", 2), ("Distillation", 2)]
     groups = []
     for pair, content in summary["pairs"].items():
         rows = []
@@ -202,18 +204,24 @@ def regions(summary: Summary, names: Names, literature: Literature) -> Table:
             if not stats["inside"]["last"]:
                 continue
             losses = [loss for loss in stats["inside"]["last"] if loss not in (AREA, NATIVE)]
-            told = [literature.name(loss) for loss in losses] if len(losses) > 1 else [""]
-            shares = [_inside(stats, loss) for loss in losses] or [[numbers.NONE] * 2]
-            starts = [[names.recipe(pair, name), *_inside(stats, NATIVE)], *[[""] * 3] * (len(told) - 1)]
-            rows += [[*start, method, *share] for start, method, share in zip(starts, told, shares, strict=True)]
+            start = [names.recipe(pair, name), *_inside(stats, AREA), *_inside(stats, NATIVE)]
+            own = _inside(stats, losses[0]) if len(losses) == 1 else ["", ""]
+            rows.append([*start, *own])
+            if len(losses) > 1:
+                rows += [[f"\u2003{literature.name(loss)}", *[""] * 4, *_inside(stats, loss)] for loss in losses]
         groups += [Group(names.pair(pair), rows)] if rows else []
-    return lean(Table(header, "lrrlrr", groups, spans))
+    return lean(Table(header, "lrrrrrr", groups, spans))
 
 
 def _inside(stats: RunStats, loss: str) -> list[str]:
-    """At the first validation and at the last."""
-    told = (stats["inside"][when].get(loss) for when in ("first", "last"))
-    return [numbers.points(stat["mean"]) if stat else numbers.NONE for stat in told]
+    """At the first validation and at the last: cells in percent, a gradient as its share over theirs."""
+    told = []
+    for when in ("first", "last"):
+        inside = {name: stat["mean"] for name, stat in stats["inside"][when].items()}
+        area, share = inside.get(AREA), inside.get(loss)
+        dense = numbers.factor(share / area if area and share is not None else None)
+        told.append(numbers.points(area) if loss == AREA else dense)
+    return told
 
 
 def _models(content: PairSummary) -> list[tuple[str, RunStats]]:

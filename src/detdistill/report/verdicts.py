@@ -31,15 +31,18 @@ def judged(summary: Summary) -> bool:
     return any(stats["effect"] and stats["effect"]["verdict"] for _, _, stats in by_level(summary))
 
 
-def levels(summary: Summary, verdict: Verdict | None = None, schedule: float | None = None) -> list[str]:
-    """The levels that recipes act on alone, in the order of the taxonomy; those with one of that verdict, schedule."""
+def levels(
+    summary: Summary, verdict: Verdict | None = None, schedule: float | None = None, pair: str | None = None
+) -> list[str]:
+    """The levels that recipes act on alone, in the order of the taxonomy; of that verdict, schedule and pair."""
     found = {
         stats["levels"][0]
-        for _, _, stats in by_level(summary)
+        for of, _, stats in by_level(summary)
         if len(stats["levels"]) == 1
         and stats["effect"]
         and verdict in (None, stats["effect"]["verdict"])
         and schedule in (None, stats["schedule_factor"])
+        and pair in (None, of)
     }
     return taxonomy.ordered(found)
 
