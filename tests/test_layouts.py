@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 from layouts import NAMES, PARTS, SPLIT, WHOLE, coco, images, table, texts, voc_annots, voc_lists, xmls
-from small_data import BOXES, CLASSES
+from PIL import Image
+from small_data import BOXES, CLASSES, HEIGHT, WIDTH
 
 from detdistill import data
 from detdistill.core.errors import UserError
@@ -122,6 +123,39 @@ def test_images_that_no_annotation_names_are_told(own):
     said, parts = made(own)
     assert "one image that no annotation names is left out: images/cell9.jpg" in said
     assert sum(map(len, parts.values())) == 13
+
+
+def drawn(own: Path, folder: str) -> None:
+    """Images of the same names, with other pixels."""
+    for file in images(own / folder, NAMES).iterdir():
+        Image.new("RGB", (WIDTH, HEIGHT), (int(file.stem.removeprefix("cell")), 0, 0)).save(file)
+
+
+@pytest.mark.parametrize(
+    ("layout", "beside", "home"),
+    [
+        ("voc_lists", "AnnotationsVisualization", "JPEGImages"),
+        ("voc_annots", "aimages", "images"),
+        ("coco_whole", "annotated", "images"),
+        ("csv_header", "drawn", "images"),
+        ("csv_header", "depth", "images"),
+    ],
+)
+def test_images_are_not_taken_from_a_folder_of_pictures_of_them(own, layout, beside, home):
+    {**WHOLE, "voc_lists": voc_lists}[layout](own)
+    drawn(own, beside)
+    assert f"images in {home}/" in made(own)[0][0]
+
+
+def test_images_in_two_folders_are_taken_from_neither(own):
+    coco(own / "a.json", NAMES)
+    for folder in ("left", "right"):
+        drawn(own, folder)
+    xmls(own / "annots", NAMES)
+    said = "own/a.json: its images are in left/ and also in right/; give own and say --train a.json:FOLDER"
+    assert str(refused(own, kind="coco")) == str(refused(own / "a.json")) == said
+    assert "own/annots: its images are in left/ and also in right/; call the right one" in str(refused(own))
+    assert "images in right/" in made(own, {"train": "a.json:right"}, kind="coco")[0][0]
 
 
 def test_another_kind_that_cannot_be_read_is_no_obstacle(own):

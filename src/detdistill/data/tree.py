@@ -2,14 +2,12 @@
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from detdistill.core.errors import UserError
 from detdistill.data.reading import SUFFIXES
 
 MOST_FOLDERS = 20_000
-SAMPLE = 20
 
 
 class Tree:
@@ -52,16 +50,6 @@ class Tree:
     def images(self, folder: str) -> list[str]:
         """The names of the images in a folder."""
         return [name for name in self.folders.get(folder, []) if name.lower().endswith(SUFFIXES)]
-
-    def home(self, names: Sequence[str], like: str) -> str | None:
-        """The folder below which most of these files are, at least half of a sample; of equal ones that like `like`."""
-        sample = [names[place] for place in sorted({row * len(names) // SAMPLE for row in range(SAMPLE)})]
-        alike = sorted(self.folders, key=lambda folder: (-len(words(folder) & words(like)), folder != "."))
-        best = max(alike, key=lambda folder: self._has(folder, sample))
-        return best if 2 * self._has(best, sample) >= len(sample) else None
-
-    def _has(self, folder: str, names: Sequence[str]) -> int:
-        return sum((self.root / folder / name).is_file() for name in names)
 
 
 def words(path: str) -> set[str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from detdistill.data import coco
 from detdistill.data.tree import Tree, words
+from detdistill.new_study.layouts import homes
 from detdistill.new_study.layouts.layout import Layout
 from detdistill.new_study.layouts.placed import Placed, place, said
 from detdistill.new_study.splits import Named
@@ -18,7 +19,7 @@ def find(tree: Tree, named: Named) -> Layout | None:
 
 def only(tree: Tree, file: str) -> Layout | None:
     """That file alone; None when its images are not below the tree."""
-    images = tree.home(_names(tree)(file), file)
+    images = homes.of_names(tree, _names(tree)(file), file)
     return None if images is None else _layout({"train": (file, images)})
 
 

@@ -4,6 +4,7 @@ from detdistill.core.errors import UserError
 from detdistill.data import csv
 from detdistill.data.faults import Faults
 from detdistill.data.tree import Tree
+from detdistill.new_study.layouts import homes
 from detdistill.new_study.layouts.layout import Layout
 from detdistill.new_study.layouts.placed import Placed, place, said
 from detdistill.new_study.splits import Named
@@ -18,7 +19,7 @@ def find(tree: Tree, named: Named) -> Layout | None:
 def only(tree: Tree, file: str) -> Layout | None:
     """That table alone; None when its images are not below the tree. Raises UserError for what is no table."""
     rows = csv.read(tree.root / file, Faults())
-    images = tree.home([row["file"] for _, row in rows], file)
+    images = homes.of_names(tree, [row["file"] for _, row in rows], file)
     return None if images is None else _layout({"train": (file, images)})
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from detdistill.core.errors import UserError
 from detdistill.data.reading import SplitName
 from detdistill.data.tree import Tree
+from detdistill.new_study.layouts import homes
 from detdistill.new_study.splits import Named, choose
 
 Names = Callable[[str], Sequence[str]]
@@ -35,7 +36,7 @@ def said(name: str, placed: Placed) -> str:
 
 
 def _images(tree: Tree, split: SplitName, file: str, given: str, names: Sequence[str]) -> str:
-    found = given or tree.home(names, f"{file} {split}")
+    found = given or homes.of_names(tree, names, file, split)
     if found is None or not any((tree.root / found / name).is_file() for name in names):
         where = tree.root / given if given else f"any folder of {tree.root}"
         raise UserError(

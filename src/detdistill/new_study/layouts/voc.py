@@ -6,6 +6,7 @@ from typing import Any
 from detdistill.core.errors import UserError
 from detdistill.data.reading import SplitName
 from detdistill.data.tree import Tree
+from detdistill.new_study.layouts import homes
 from detdistill.new_study.layouts.layout import Layout
 from detdistill.new_study.splits import Named, choose
 
@@ -68,20 +69,14 @@ def _head(file: Path) -> bytes:
 
 
 def _images_of(tree: Tree, annotations: str, stems: list[str]) -> str:
-    """The folder that has most images of these stems; of equal ones, that with most of the path in common."""
-    wanted = set(stems)
-
-    def fits(folder: str) -> tuple[int, int]:
-        common = sum(mine == theirs for mine, theirs in zip(Path(folder).parts, Path(annotations).parts, strict=False))
-        return len(wanted & {Path(name).stem for name in tree.images(folder)}), common
-
-    best = max(tree.folders, key=fits)
-    if not fits(best)[0]:
+    """The folder of their images. Raises UserError."""
+    found = homes.of_stems(tree, stems, annotations)
+    if found is None:
         raise UserError(
             f"{tree.root / annotations}: {len(stems)} VOC files, and no image of their names below {tree.root}; "
             f"create images/{stems[0]}.jpg and so on"
         )
-    return best
+    return found
 
 
 def _below(folder: str, year: Path) -> str:
