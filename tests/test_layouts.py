@@ -294,6 +294,36 @@ def test_a_faulty_data_yaml(own, text, said):
     assert said in str(refused(own))
 
 
+def test_lists_of_names_that_differ(own):
+    WHOLE["yolo_whole"](own)
+    (own / "classes.txt").write_text("WBC\nRBC\n")
+    said = "own: classes.txt and labels/classes.txt differ; the numbers of classes must mean the same"
+    assert str(refused(own)) == said
+    (own / "classes.txt").write_bytes(b"\xef\xbb\xbfRBC\r\nWBC\r\n\r\n")
+    made(own)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"RBC\nRBC\n", "own/labels/classes.txt: 'RBC' is there twice"),
+        (b"Pl\xe4ttchen\nRBC\n", "own/labels/classes.txt: cannot be read: 'utf-8' codec can't decode byte 0xe4"),
+    ],
+)
+def test_a_faulty_list_of_names(own, content, said):
+    WHOLE["yolo_whole"](own)
+    (own / "labels/classes.txt").write_bytes(content)
+    assert said in str(refused(own))
+
+
+def test_an_empty_line_of_a_list_of_names_counts(own):
+    WHOLE["yolo_whole"](own)
+    (own / "labels/classes.txt").write_text("RBC\n\nWBC\n")
+    for file in (own / "labels").glob("cell*"):
+        file.write_text("\ufeff" + file.read_text().replace("\n1 ", "\n2 "))
+    assert "left out, for want of any object: one class, class 1" in made(own)[0]
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

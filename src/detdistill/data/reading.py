@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from detdistill.core.errors import UserError
+from detdistill.core.files import read_bytes
 from detdistill.core.params import Slice
 from detdistill.data.download import Source, ready
 from detdistill.data.faults import Faults
@@ -125,6 +126,14 @@ class Raw:
 def class_names(splits: Splits) -> list[str]:
     """The names of all classes that occur, sorted."""
     return sorted({each.name for images in splits.values() for image in images for each in image.objects})
+
+
+def lines_of(file: Path) -> list[str]:
+    """The lines of a text file, with or without a byte order mark. Raises UserError when it is none in UTF-8."""
+    try:
+        return read_bytes(file).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: cannot be read: {error}; save it as UTF-8") from None
 
 
 def below(root: Path, folder: str, name: str, where: str) -> str:

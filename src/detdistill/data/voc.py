@@ -14,10 +14,10 @@ from defusedxml.ElementTree import parse
 from pydantic import Field
 
 from detdistill.core.errors import UserError, near
-from detdistill.core.files import read_bytes, regular
+from detdistill.core.files import regular
 from detdistill.core.params import Slice
 from detdistill.data.faults import BrokenImageError, Faults
-from detdistill.data.reading import SUFFIXES, Raw, RawImage, RawObject, Reading, SplitName, class_names
+from detdistill.data.reading import SUFFIXES, Raw, RawImage, RawObject, Reading, SplitName, class_names, lines_of
 
 
 class Folders(Slice):
@@ -109,7 +109,7 @@ def _listed(listed: Path, faults: Faults) -> list[str]:
     """The stems of the images of a set. Raises UserError when the file cannot be read."""
     stems: list[str] = []
     seen: set[str] = set()
-    for number, line in enumerate(_lines(listed), start=1):
+    for number, line in enumerate(lines_of(listed), start=1):
         stem = line.strip()
         if not stem:
             continue
@@ -121,13 +121,6 @@ def _listed(listed: Path, faults: Faults) -> list[str]:
             seen.add(stem)
             stems.append(stem)
     return stems
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return read_bytes(file).decode().splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: cannot be read: {error}") from None
 
 
 def _tree(file: Path) -> Element:

@@ -11,9 +11,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from detdistill.core.errors import UserError
-from detdistill.core.files import read_bytes
 from detdistill.data.faults import Faults
-from detdistill.data.reading import SUFFIXES, Raw, RawImage, RawObject, Reading, SplitName, below, once
+from detdistill.data.reading import SUFFIXES, Raw, RawImage, RawObject, Reading, SplitName, below, lines_of, once
 from detdistill.data.tree import Tree
 
 ROUNDING = 1e-6
@@ -55,12 +54,10 @@ def images(root: Path, place: str, names: list[str], where: str, faults: Faults)
 
 def _listed(root: Path, place: str, where: str, faults: Faults) -> list[str]:
     """The paths below `root` that a text file lists."""
-    try:
-        lines = read_bytes(root / place).decode().splitlines()
-    except (UserError, UnicodeDecodeError):
-        raise UserError(f"{where}: no folder and no list of images {str(root / place)!r}") from None
+    if not (root / place).is_file():
+        raise UserError(f"{where}: no folder and no list of images {str(root / place)!r}")
     files = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines_of(root / place), start=1):
         with faults.collect():
             if name := line.strip():
                 folder = "" if (root / name).is_file() else Path(place).parent.as_posix()
@@ -83,11 +80,9 @@ def image(root: Path, file: str, names: list[str], faults: Faults) -> RawImage:
     if not labels.exists():
         return RawImage(file, None, [], str(labels), shares=True)
     try:
-        lines = read_bytes(labels).decode().splitlines()
+        lines = lines_of(labels)
     except UserError as error:
         return RawImage(file, None, [], str(labels), broken=str(error))
-    except UnicodeDecodeError as error:
-        return RawImage(file, None, [], str(labels), broken=f"{labels}: cannot be read: {error}")
     objects = []
     for number, line in enumerate(lines, start=1):
         with faults.collect():

@@ -6,7 +6,7 @@ from typing import Any
 
 from detdistill.core.errors import UserError
 from detdistill.core.params import read_yaml
-from detdistill.data.reading import SplitName
+from detdistill.data.reading import SplitName, lines_of
 from detdistill.data.tree import Tree
 from detdistill.data.yolo import CLASSES, labels_of
 from detdistill.new_study.layouts.layout import Layout
@@ -30,8 +30,7 @@ def find(tree: Tree, named: Named) -> Layout | None:
     lists = [file for file in tree.files(*CLASSES, ".names") if Path(file).name in CLASSES or file.endswith(".names")]
     if not lists:
         return None
-    names = [line.strip() for line in (tree.root / lists[0]).read_text().splitlines() if line.strip()]
-    return _layout(tree, names, _chosen(tree, named, folders), lists[0])
+    return _layout(tree, _listed(tree, lists), _chosen(tree, named, folders), lists[0])
 
 
 def only(tree: Tree, file: str, named: Named | None = None) -> Layout | None:
@@ -60,6 +59,19 @@ def near(tree: Tree) -> str | None:
     return None
 
 
+def _listed(tree: Tree, lists: list[str]) -> list[str]:
+    """The names in the order of the lines, an empty one counted too. Raises UserError for lists that differ."""
+    found = {}
+    for file in lists:
+        names = [line.strip() for line in "\n".join(lines_of(tree.root / file)).rstrip().split("\n")]
+        if not any(names):
+            raise UserError(f"{tree.root / file}: no name in it")
+        found[file] = _distinct([name or f"class {number}" for number, name in enumerate(names)], tree.root / file)
+        if found[file] != found[lists[0]]:
+            raise UserError(f"{tree.root}: {lists[0]} and {file} differ; the numbers of classes must mean the same")
+    return found[lists[0]]
+
+
 def _has_names(path: Path) -> bool:
     try:
         return "names" in _described(path)
@@ -83,9 +95,12 @@ def _names(path: Path, described: dict[str, Any]) -> list[str]:
         raise UserError(f"{path}: names: a list, or a mapping from numbers to names, is needed; found {names!r}")
     if described.get("nc", len(names)) != len(names):
         raise UserError(f"{path}: nc: {described['nc']}, but there are {len(names)} names")
-    names = [str(name) for name in names]
+    return _distinct([str(name) for name in names], f"{path}: names")
+
+
+def _distinct(names: list[str], where: object) -> list[str]:
     if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"{path}: names: {twice[0]!r} is there twice")
+        raise UserError(f"{where}: {twice[0]!r} is there twice")
     return names
 
 
