@@ -193,6 +193,7 @@ def test_names_with_running_numbers_alone_are_no_videos(own):
         ("a/car12.jpg", "videos", "a/car"),
         ("a/x_jpg.rf.0a1b2c.jpg", "images", "a/x"),
         ("a/x_7_jpg.rf.0a1b2c.jpg", "videos", "a/x"),
+        ("a/x_webp.rf.0a1b2c.jpg", "images", "a/x"),
     ],
 )
 def test_what_is_of_one_group(file, together, name):
@@ -205,6 +206,44 @@ def test_copies_of_a_file_are_drawn_as_one(tmp_path):
     drawn = draw([f"{number}.jpg" for number in range(20)], tmp_path, HoldOut(val=4, test=4))
     assert len(drawn) == 8
     assert all(drawn.get(f"{number}.jpg") == drawn.get(f"{number + 1}.jpg") for number in range(0, 20, 2))
+
+
+def test_copies_of_copies_are_drawn_as_one(tmp_path):
+    """Files 0 and 1 are copies of one picture's export, 1 and 2 are of the same bytes, 2 and 3 are copies again."""
+    names = [f"{place}{copy}_jpg.rf.{copy % 2}a.jpg" for place in range(20) for copy in range(4)]
+    files = [name.replace("1_", "0_").replace("3_", "2_") for name in names]
+    for row, file in enumerate(files):
+        (tmp_path / file).write_bytes(bytes([row - 1 if row % 4 == 2 else row]))
+    for seed in range(5):
+        drawn = draw(files, tmp_path, HoldOut(val=0.15, test=0.15, seed=seed))
+        assert len(drawn) == 24
+        assert all(len({drawn.get(file) for file in files[row : row + 4]}) == 1 for row in range(0, 80, 4))
+
+
+def test_draws_of_earlier_versions_stay(tmp_path):
+    """Groups by bytes and groups by name apart: their names, which the order is drawn by, are as they were."""
+    files = [f"{number}_jpg.rf.{copy}.jpg" for number in range(10) for copy in "ab"] + [f"b{row}.png" for row in (1, 2)]
+    for row, file in enumerate(files):
+        (tmp_path / file).write_bytes(bytes([min(row, 20)]))
+    drawn = draw(files, tmp_path, HoldOut(val=0.2, test=0.2))
+    assert [file for file in files if drawn.get(file) == "val"] == files[2:6]
+    assert [file for file in files if drawn.get(file) == "test"] == [*files[8:10], *files[12:14]]
+
+
+def test_the_same_pixels_in_other_bytes_are_drawn_as_one(own):
+    voc_annots(own)
+    for name in NAMES[:5]:
+        with Image.open(own / f"images/{name}.jpg") as picture:
+            picture.save(own / f"images/{name}.png")
+            picture.save(own / f"images/{name}_again.png", compress_level=1)
+        (own / f"images/{name}.jpg").unlink()
+        shutil.copyfile(own / f"annots/{name}.xml", own / f"annots/{name}_again.xml")
+    for seed in range(4):
+        _, parts = made(own, seed=seed)
+        assert all((name in names) == (f"{name}_again" in names) for names in parts.values() for name in NAMES[:5])
+        same = yaml.safe_load(Path("params/mine/data.yaml").read_text())["hold_out"]["same"]
+        assert same == [[f"images/{name}.png", f"images/{name}_again.png"] for name in sorted(NAMES[:5])]
+        shutil.rmtree("params")
 
 
 def test_all_faults_are_listed_and_broken_images_can_be_left_out(own):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -67,7 +68,11 @@ class Reading(Slice):
                 hint = "name it" if split == "train" else f"name it, or set `hold_out: {{{split}: 0.15}}`"
                 raise UserError(f"{where}: splits: {split!r} is missing; {hint}")
         train = splits["train"]
-        drawn = draw([image.file for image in train], root, self.hold_out) if self.hold_out else {}
+        files = [image.file for image in train]
+        for file in chain.from_iterable(self.hold_out.same if self.hold_out else []):
+            if file not in files:
+                raise UserError(f"{where}: hold_out.same: {file!r} is no image of 'train'")
+        drawn = draw(files, root, self.hold_out) if self.hold_out else {}
         parts = {**splits, "train": [image for image in train if image.file not in drawn]}
         parts |= {split: [image for image in train if drawn.get(image.file) == split] for split in amounts}
         for split, images in parts.items():

@@ -7,6 +7,7 @@ from typing import Any
 from detdistill import data
 from detdistill.data.hold_out import videos
 from detdistill.data.reading import SPLITS, Raw, RawImage, Reading
+from detdistill.new_study.twins import twins
 
 HELD_OUT = 0.15
 """Share of the training images that becomes each missing split."""
@@ -31,8 +32,9 @@ class Parted:
 def part(values: dict[str, Any], seed: int) -> Parted:
     """Add `hold_out` for the splits that `values` do not say, and VOC's `first_pixel` where it is 0.
 
-    Videos stay whole where the names of most images tell at least three, and where each class then still has images to
-    train with, and train at least half of them. Raises UserError for data that cannot be read.
+    Images of the same pixels stay together: the data step compares bytes alone, so `hold_out` names them. Videos stay
+    whole where the names of most images tell at least three, and where each class then still has images to train with,
+    and train at least half of them. Raises UserError for data that cannot be read.
     """
     drawn = [split for split in ("val", "test") if split not in values["splits"]]
     if drawn:
@@ -44,6 +46,9 @@ def part(values: dict[str, Any], seed: int) -> Parted:
     if not drawn:
         return Parted(values, params, raw, drawn, None, [])
     pool = [image.file for split in ("train", *drawn) for image in raw.splits[split]]  # type: ignore[index]
+    if same := twins(pool, raw.root):
+        values = {**values, "hold_out": {**values["hold_out"], "same": same}}
+        params, raw = _read(values)
     found = videos(pool)
     if len(found) < 2 or 2 * sum(found.values()) < len(pool):
         return Parted(values, params, raw, drawn, None, [])
