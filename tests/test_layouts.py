@@ -395,6 +395,37 @@ def test_one_image_in_two_splits_under_two_names(own):
     assert str(refused(own)) == said
 
 
+def test_a_split_without_an_object(own):
+    SPLIT["yolo_described"](own)
+    shutil.rmtree(own / "labels/val")
+    said = "own: no object to learn or to measure in the 3 images of val: none has a text file, such as own/labels/val/"
+    assert str(refused(own)).startswith(said)
+    texts(own / "labels/val", PARTS["val"])
+    for file in (own / "labels/test").iterdir():
+        file.write_text("")
+    assert "in the 3 images of test: its annotations have none, such as own/labels/test/" in str(refused(own))
+
+
+def test_objects_that_are_all_crowds(own):
+    WHOLE["coco_whole"](own)
+    content = json.loads((own / "labels.json").read_text())
+    for each in content["annotations"]:
+        each["iscrowd"] = 1
+    (own / "labels.json").write_text(json.dumps(content))
+    assert "the 10 images of train: all of its objects are crowd regions (iscrowd: 1)" in str(refused(own))
+
+
+def test_boxes_of_another_order_of_corners(own):
+    images(own / "images", NAMES)
+    rows = [f"images/{name}.jpg,{x0},{x1},{y0},{y1},RBC" for name in NAMES for x0, y0, x1, y1 in BOXES]
+    (own / "a.csv").write_text("\n".join(rows))
+    said = (
+        "own: 14 of 28 boxes are none, most of them for swapped corners, such as [60.0, 140.0, 30.0, 110.0] in images/"
+    )
+    assert str(refused(own)).startswith(said)
+    assert "they may be in another order than left, top, right and bottom" in str(refused(own))
+
+
 def test_one_image_in_two_lists(own):
     voc_lists(own)
     file = own / "ImageSets/Main/test.txt"

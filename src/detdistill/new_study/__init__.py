@@ -20,6 +20,7 @@ from detdistill.new_study.parts import part
 from detdistill.new_study.slices import slices
 from detdistill.new_study.splits import Named
 from detdistill.new_study.statistics import Statistics
+from detdistill.new_study.usable import require_usable
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def new(
         values["broken_images"] = broken_images
     parted = part(values, seed)
     made = annotate(parted.params, parted.raw, f" of {folder}")
+    require_usable(parted, made)
     classes = _occurring(parted.raw)
     statistics = Statistics.of(made["train"], len(classes), size)
     told = [
