@@ -138,6 +138,32 @@ def csv_plain(root: Path) -> None:
     (root / "classes.csv").write_text("RBC,0\nWBC,1\n")
 
 
+def csv_column(root: Path) -> None:
+    images(root / "images", NAMES)
+    table(root / "all.csv", NAMES, header=True)
+    parts = {name: split.replace("val", "validation") for split, names in PARTS.items() for name in names}
+    head, *rows = (root / "all.csv").read_text().splitlines()
+    rows = [f"{row},{parts[row.partition('.')[0]]}" for row in rows]
+    (root / "all.csv").write_text("\n".join([f"{head},Split", *rows]))
+
+
+def voc_loose(root: Path) -> None:
+    """Lists of splits in the folder itself, one with names of files in it."""
+    images(root / "JPEGImages", NAMES)
+    xmls(root / "Annotations", NAMES)
+    for split, names in PARTS.items():
+        (root / f"{split}.txt").write_text(
+            "\n".join(f"JPEGImages/{name}.jpg" if split == "val" else name for name in names)
+        )
+
+
+def voc_without_main(root: Path) -> None:
+    voc_loose(root)
+    (root / "ImageSets").mkdir()
+    for split in PARTS:
+        (root / f"{split}.txt").rename(root / f"ImageSets/{split}.txt")
+
+
 def csv_parts(root: Path) -> None:
     images(root / "images", NAMES)
     for split, names in PARTS.items():
@@ -159,4 +185,7 @@ SPLIT: dict[str, Callable[[Path], None]] = {
     "yolo_described": yolo_described,
     "yolo_export": yolo_export,
     "csv_parts": csv_parts,
+    "csv_column": csv_column,
+    "voc_loose": voc_loose,
+    "voc_without_main": voc_without_main,
 }

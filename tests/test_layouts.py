@@ -87,6 +87,29 @@ def test_lists_called_trainval_and_test(own):
     assert len(parts["val"]) == 2
 
 
+def test_a_folder_that_is_called_like_no_split_is_told(own):
+    SPLIT["voc_export"](own)
+    (own / "test").rename(own / "more")
+    said, parts = made(own)
+    assert "left out, being called like no split: more; --train, --val and --test can say otherwise" in said
+    assert set(chain.from_iterable(parts.values())) == {*PARTS["train"], *PARTS["val"]}
+
+
+def test_lines_of_a_table_that_are_of_no_split_are_told(own):
+    SPLIT["csv_column"](own)
+    (own / "all.csv").write_text((own / "all.csv").read_text().replace(",validation", ",unused"))
+    assert any("lines of all.csv with split 'unused'" in line for line in made(own)[0])
+    shutil.rmtree("params")
+    assert made(own / "all.csv")[1]["test"] == sorted(PARTS["test"])
+
+
+def test_the_only_file_cannot_test(own):
+    images(own / "images", NAMES)
+    coco(own / "test.json", NAMES)
+    said = "--test: 'test.json' is the only COCO file in own, and none is left to train with"
+    assert str(refused(own, {"test": "test.json"})) == said
+
+
 @pytest.mark.parametrize("file", ["labels/all.json", "labels/all.csv"])
 def test_one_file_instead_of_a_folder(own, file):
     images(own / "photos", NAMES)
@@ -156,6 +179,19 @@ def test_images_in_two_folders_are_taken_from_neither(own):
     assert str(refused(own, kind="coco")) == str(refused(own / "a.json")) == said
     assert "own/annots: its images are in left/ and also in right/; call the right one" in str(refused(own))
     assert "images in right/" in made(own, {"train": "a.json:right"}, kind="coco")[0][0]
+
+
+def test_files_of_a_mac_and_names_with_spaces(own):
+    voc_lists(own)
+    for name in NAMES:
+        (own / f"annotations/._{name}.xml").write_bytes(b"\0\5\26\7Mac OS X")
+        (own / f"JPEGImages/._{name}.jpg").write_bytes(b"\0\5\26\7Mac OS X")
+        (own / f"annotations/{name}.xml").rename(own / f"annotations/{name.replace('cell', 'a cell ')}.XML")
+        (own / f"JPEGImages/{name}.jpg").rename(own / f"JPEGImages/{name.replace('cell', 'a cell ')}.jpg")
+    for file in (own / "ImageSets/Main").iterdir():
+        suffix = ".jpg" if file.stem == "test" else ""
+        file.write_text("".join(f"{line.replace('cell', 'a cell ')}{suffix}\n" for line in file.read_text().split()))
+    assert made(own)[1]["test"] == sorted(name.replace("cell", "a cell ") for name in NAMES[11:])
 
 
 def test_another_kind_that_cannot_be_read_is_no_obstacle(own):

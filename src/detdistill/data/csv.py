@@ -26,17 +26,23 @@ COLUMNS = {
     "bottom": ("ymax", "y_max", "y2", "bottom"),
     "width": ("width", "image_width", "img_width"),
     "height": ("height", "image_height", "img_height"),
+    "split": ("split", "subset"),
 }
 """What a column is -> its names in headers, in small letters, the first that occurs taken."""
 HEADERLESS = ("file", "left", "top", "right", "bottom", "class")
-OPTIONAL = {"width", "height"}
+SIDES = {"width", "height"}
+OPTIONAL = {*SIDES, "split"}
 
 
 class Split(Slice):
-    """One split: the table and the folder that its file names are below, both below the data's own folder."""
+    """One split: the table and the folder that its file names are below, both below the data's own folder.
+
+    With `split`, it is the lines whose column of that name says so.
+    """
 
     table: str
     images: str = "."
+    split: str | None = None
 
 
 class Params(Reading):
@@ -49,8 +55,11 @@ class Params(Reading):
 def load(params: Params, where: str) -> Raw:
     """The annotations of all splits; `where` is the file of the params. Raises UserError."""
     root, faults = params.root(where), Faults()
+    tables = {
+        table: read(root / table, faults) for table in dict.fromkeys(each.table for each in params.splits.values())
+    }
     splits = {
-        name: images(read(root / split.table, faults), root / split.table, root, split.images, faults)
+        name: images(_lines(tables[split.table], split.split), root / split.table, root, split.images, faults)
         for name, split in params.splits.items()
     }
     return Raw(root, params.classes or class_names(splits), params.parted(splits, root, where, faults), faults)
@@ -105,6 +114,11 @@ def images(rows: Rows, file: Path, root: Path, folder: str, faults: Faults) -> l
     return list(found.values())
 
 
+def _lines(rows: Rows, split: str | None) -> Rows:
+    """Those of a split that a column tells."""
+    return rows if split is None else [(number, row) for number, row in rows if row.get("split") == split]
+
+
 def _columns(header: Sequence[str], file: Path) -> dict[str, int] | None:
     """What a column is -> its place; None when the first line is no header. Raises UserError for what is neither."""
     names = [name.lower() for name in header]
@@ -120,7 +134,7 @@ def _columns(header: Sequence[str], file: Path) -> dict[str, int] | None:
         raise UserError(
             f"{file}: no table of objects: no column {wanted}, and its first line is not path,x1,y1,x2,y2,class"
         )
-    return {what: place for what, place in places.items() if what not in OPTIONAL or places.keys() >= OPTIONAL}
+    return {what: place for what, place in places.items() if what not in SIDES or places.keys() >= SIDES}
 
 
 def _size(row: dict[str, str], where: str) -> tuple[int, int] | None:

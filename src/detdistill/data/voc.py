@@ -1,11 +1,12 @@
-"""PASCAL VOC files: one XML an image, lists of images in ImageSets/Main or all of a folder.
+"""PASCAL VOC files: one XML an image, lists of images in ImageSets/Main or elsewhere, or all of a folder.
 
 VOC counts pixels from 1 and includes the last one, so a box from (1, 1) to (W, H) covers the image; here it becomes
 (0, 0, W, H), as in Detectron2. `difficult` objects are kept and flagged.
 """
 
 import math
-from pathlib import Path
+from collections.abc import Container
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 from xml.etree.ElementTree import Element, ParseError
 
@@ -21,17 +22,19 @@ from detdistill.data.reading import SUFFIXES, Raw, RawImage, RawObject, Reading,
 
 
 class Folders(Slice):
-    """Every XML file of a folder, and the folder of the images, of the same names without suffix."""
+    """The XML files of a folder, all or those that a list names, and the folder of the images of the same names."""
 
     annotations: str
     images: str
+    names: str | None = None
 
 
 class Params(Reading):
     """`data.yaml` of a study of kind `voc`.
 
     A split is a list of image sets: `trainval` is ImageSets/Main/trainval.txt, `VOC2007/trainval` the same below
-    VOC2007, where `annotations` and `images` are, too. Or it is a list of two folders each, without image sets.
+    VOC2007, where `annotations` and `images` are, too. Or it is a list of two folders each, where `names` may be a text
+    file of the images that are meant.
     `first_pixel` is the number of an image's first row and column: 1 in VOC, 0 in some tools' files.
     """
 
@@ -55,9 +58,7 @@ def load(params: Params, where: str) -> Raw:
 def images(root: Path, entry: str | Folders, params: Params, where: str, faults: Faults) -> list[RawImage]:
     """The images of a set or of two folders. Raises UserError, naming the file and the field."""
     if isinstance(entry, Folders):
-        stems = sorted(file.stem for file in (root / entry.annotations).glob("*.xml"))
-        if not stems:
-            raise UserError(f"{where}: no XML file in {root / entry.annotations}")
+        listed = root / entry.names if entry.names else None
     else:
         year, _, short = entry.rpartition("/")
         listed = root / year / "ImageSets" / "Main" / f"{short}.txt"
@@ -65,17 +66,19 @@ def images(root: Path, entry: str | Folders, params: Params, where: str, faults:
             known = [file.relative_to(root) for file in root.glob("**/ImageSets/Main/*.txt")]
             names = [(file.parents[2] / file.stem).as_posix() for file in known]
             raise UserError(f"{where}: no image set {entry!r} in {root}{near(entry, names)}")
-        stems = _listed(listed, faults)
         annotations, beside = (Path(year, folder).as_posix() for folder in (params.annotations, params.images))
         entry = Folders(annotations=annotations, images=beside)
-    pictures = _pictures(root / entry.images)
+    xmls, pictures = files_of(root / entry.annotations, ".xml"), files_of(root / entry.images, *SUFFIXES)
+    if not xmls:
+        raise UserError(f"{where}: no XML file in {root / entry.annotations}")
+    stems = sorted(xmls) if listed is None else _listed(listed, xmls, faults)
     found = []
     for stem in stems:
         names = pictures.get(stem, [stem + SUFFIXES[0]])
         with faults.collect():
             if len(names) > 1:
                 raise UserError(f"{root / entry.images}: {' and '.join(names)}: two images of one stem")
-            file = root / entry.annotations / f"{stem}.xml"
+            file = root / entry.annotations / xmls.get(stem, [f"{stem}.xml"])[0]
             found.append(image(root, file, Path(entry.images, names[0]), params.first_pixel, faults))
     return found
 
@@ -96,26 +99,34 @@ def image(root: Path, file: Path, picture: Path, first_pixel: int, faults: Fault
     return RawImage(picture.as_posix(), size if size != (0, 0) else None, objects, str(file))
 
 
-def _pictures(folder: Path) -> dict[str, list[str]]:
-    """Stem -> file names of the images in a folder."""
+def files_of(folder: Path, *suffixes: str) -> dict[str, list[str]]:
+    """Stem -> names of the files of a folder with one of these suffixes, in small letters; hidden ones are none."""
     found: dict[str, list[str]] = {}
     for file in sorted(folder.glob("*")):
-        if file.suffix.lower() in SUFFIXES:
+        if file.suffix.lower() in suffixes and not file.name.startswith("."):
             found.setdefault(file.stem, []).append(file.name)
     return found
 
 
-def _listed(listed: Path, faults: Faults) -> list[str]:
+def stem_of(line: str, known: Container[str]) -> str | None:
+    """The known stem that a line of a list means: by itself, or as the name of a file, in whatever folder."""
+    name = PurePosixPath(line)
+    whole = name.stem if name.suffix.lower() in (*SUFFIXES, ".xml") else name.name
+    return next((stem for stem in (line, whole) if stem in known), None)
+
+
+def _listed(listed: Path, known: Container[str], faults: Faults) -> list[str]:
     """The stems of the images of a set. Raises UserError when the file cannot be read."""
     stems: list[str] = []
     seen: set[str] = set()
     for number, line in enumerate(lines_of(listed), start=1):
-        stem = line.strip()
-        if not stem:
+        text = line.strip()
+        if not text:
             continue
         with faults.collect():
-            if len(stem.split()) != 1 or stem in (".", "..") or "/" in stem:
-                raise UserError(f"{listed}: line {number}: the name of one image is needed, found {stem!r}")
+            stem = stem_of(text, known) or text
+            if stem not in known and (len(stem.split()) != 1 or stem in (".", "..") or "/" in stem):
+                raise UserError(f"{listed}: line {number}: the name of one image is needed, found {text!r}")
             if stem in seen:
                 raise UserError(f"{listed}: line {number}: {stem!r} is listed twice")
             seen.add(stem)

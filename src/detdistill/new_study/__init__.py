@@ -72,6 +72,7 @@ def new(
     statistics = Statistics.of(made["train"], len(classes), size)
     told = [
         said.found(folder, layout, parted, made, classes, others),
+        *said.left(layout.left),
         *parted.notes,
         *said.absent(parted.raw.classes, classes),
         *said.unnamed(parted.raw),

@@ -31,6 +31,13 @@ def found(place: Path, layout: Layout, parted: Parted, made: Made, names: Sequen
     return told + "".join(f"; also {kind}, which --kind {kind} takes instead" for kind in others)
 
 
+def left(names: Sequence[str]) -> list[str]:
+    """What could be a split, too, and is called like none."""
+    if not names:
+        return []
+    return [f"left out, being called like no split: {', '.join(names)}; --train, --val and --test can say otherwise"]
+
+
 def absent(said: Sequence[str], occurring: Sequence[str]) -> list[str]:
     """The classes that the data name and that have no object."""
     gone = [name for name in said if name not in occurring]

@@ -36,6 +36,11 @@ def choose(named: Named, candidates: Iterable[str], what: str, place: Path) -> d
     chosen = dict(named)
     free = [name for name in known if name not in named.values()]
     if len(known) == 1:
+        for split in named:
+            if split != "train":
+                raise UserError(
+                    f"--{split}: {known[0]!r} is the only {what} in {place}, and none is left to train with"
+                )
         return {"train": known[0]}
     for split in SPLITS:
         found = next((names for alias in ALIASES[split] if (names := called(alias, free))), [])
@@ -52,6 +57,11 @@ def choose(named: Named, candidates: Iterable[str], what: str, place: Path) -> d
     if "test" not in chosen and "val" in chosen and "val" not in named:
         chosen["test"] = chosen.pop("val")
     return {split: chosen[split] for split in SPLITS if split in chosen}
+
+
+def left(candidates: Iterable[str], chosen: Mapping[SplitName, str]) -> list[str]:
+    """The candidates that became no split."""
+    return [name for name in candidates if name not in chosen.values()]
 
 
 def called(alias: str, names: list[str]) -> list[str]:

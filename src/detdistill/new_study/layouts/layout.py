@@ -1,5 +1,6 @@
 """What every layout is told by: the words of `data.yaml`, and where the data lie, in words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,3 +14,5 @@ class Layout:
     kind: Kind
     values: dict[str, Any]
     said: str
+    left: Sequence[str] = ()
+    """What could be a split, too, and is called like none."""

@@ -6,7 +6,7 @@ from detdistill.core.errors import UserError
 from detdistill.data.reading import SplitName
 from detdistill.data.tree import Tree
 from detdistill.new_study.layouts import homes
-from detdistill.new_study.splits import Named, choose
+from detdistill.new_study.splits import Named, choose, left
 
 Names = Callable[[str], Sequence[str]]
 Placed = dict[SplitName, tuple[str, str]]
@@ -28,6 +28,11 @@ def place(tree: Tree, named: Named, files: Sequence[str], what: str, names: Name
         split: (file, _images(tree, split, file, parts.get(split, ("",) * 3)[2], names(file)))
         for split, file in chosen.items()
     }
+
+
+def unplaced(files: Sequence[str], placed: Placed) -> list[str]:
+    """The files that became no split."""
+    return left(files, {split: file for split, (file, _) in placed.items()})
 
 
 def said(name: str, placed: Placed) -> str:

@@ -1,14 +1,16 @@
 """XML files of VOC, listed in ImageSets/Main or all of a folder, and images of the same stems anywhere below."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from detdistill.core.errors import UserError
-from detdistill.data.reading import SplitName
+from detdistill.data.reading import SplitName, lines_of
 from detdistill.data.tree import Tree
+from detdistill.data.voc import stem_of
 from detdistill.new_study.layouts import homes
 from detdistill.new_study.layouts.layout import Layout
-from detdistill.new_study.splits import Named, choose
+from detdistill.new_study.splits import ALIASES, Named, choose, left
 
 SNIFFED = 5
 """Files of a folder that are looked into."""
@@ -22,11 +24,13 @@ def find(tree: Tree, named: Named) -> Layout | None:
     sets = [Path(file) for file in tree.files(".txt") if Path(file).parts[-3:-1] == ("ImageSets", "Main")]
     if sets:
         return _by_sets(tree, named, folders, sets)
+    if lists := _lists(tree, folders):
+        return _by_lists(tree, named, folders, lists)
     chosen = choose(named, folders, "folder of VOC files", tree.root)
     beside = {folder: _images_of(tree, folder, folders[folder]) for folder in chosen.values()}
     splits = {split: [{"annotations": folder, "images": beside[folder]}] for split, folder in chosen.items()}
     said = "; ".join(f"VOC files in {folder}/, images in {images}/" for folder, images in beside.items())
-    return Layout("voc", {"splits": splits}, said)
+    return Layout("voc", {"splits": splits}, said, left(folders, chosen))
 
 
 def near(tree: Tree) -> str | None:
@@ -48,6 +52,36 @@ def _by_sets(tree: Tree, named: Named, folders: dict[str, list[str]], sets: list
     splits: dict[SplitName, Any] = {split: [name] for split, name in chosen.items()}
     values = {"splits": splits, "annotations": _below(annotations, year), "images": _below(images, year)}
     return Layout("voc", values, f"VOC files in {annotations}/, images in {images}/, lists in ImageSets/Main/")
+
+
+def _lists(tree: Tree, folders: dict[str, list[str]]) -> dict[str, str]:
+    """Lists outside of ImageSets/Main that are called like splits, without suffix -> the folder that they name most of.
+
+    They lie in ImageSets, or beside the folders of the XML files.
+    """
+    places = {Path(folder).parent for folder in folders} | {Path("."), *(Path(folder) for folder in folders)}
+    found = {}
+    for file in map(Path, tree.files(".txt")):
+        if (file.parent in places or file.parent.name == "ImageSets") and file.stem.lower() in chain(*ALIASES.values()):
+            lines = [line.strip() for line in lines_of(tree.root / file) if line.strip()]
+            named = {
+                folder: sum(stem_of(line, stems) is not None for line in lines) for folder, stems in folders.items()
+            }
+            best = max(named, key=named.__getitem__)
+            if 0 < len(lines) <= 2 * named[best]:
+                found[file.with_suffix("").as_posix()] = best
+    return found
+
+
+def _by_lists(tree: Tree, named: Named, folders: dict[str, list[str]], lists: dict[str, str]) -> Layout:
+    chosen = choose(named, lists, "list of images", tree.root)
+    images = {folder: _images_of(tree, folder, folders[folder]) for folder in {lists[name] for name in chosen.values()}}
+    splits = {
+        split: [{"annotations": lists[name], "images": images[lists[name]], "names": f"{name}.txt"}]
+        for split, name in chosen.items()
+    }
+    said = "; ".join(f"VOC files in {folder}/, images in {images[folder]}/" for folder in images)
+    return Layout("voc", {"splits": splits}, f"{said}, lists {', '.join(f'{name}.txt' for name in chosen.values())}")
 
 
 def _folders(tree: Tree) -> dict[str, list[str]]:
