@@ -339,6 +339,68 @@ def test_a_faulty_line_of_yolo(own, line, said):
     assert str(refused(own)) == f"own/labels/cell4.txt: {said}" or said in str(refused(own))
 
 
+@pytest.mark.parametrize(
+    ("pictures", "labels", "said"),
+    [
+        ("images", "images", "beside"),
+        ("images/train", "labels", "labels"),
+        ("JPEGImages", "labels", "labels"),
+        ("img", "txt", "txt"),
+        ("Images", "Labels", "Labels"),
+    ],
+)
+def test_labels_that_lie_elsewhere(own, pictures, labels, said):
+    images(own / pictures, NAMES)
+    texts(own / labels, NAMES)
+    (own / "data.yaml").write_text(f"train: {pictures}\nval: {pictures}\nnames: {list(CLASSES)}\n")
+    made(own)
+    assert yaml.safe_load(Path("params/mine/data.yaml").read_text())["labels"] == said
+    shutil.rmtree(own / labels)
+    shutil.rmtree("params")
+    images(own / pictures, NAMES)
+    assert "no image below own has a text file: looked for " in str(refused(own))
+
+
+def test_lists_of_folders_and_numbers_in_quotes(own):
+    SPLIT["yolo_described"](own)
+    said = "train: [images/train]\nval: [images/val, images/test]\nnames: {'1': WBC, '0': RBC}\n"
+    (own / "data.yaml").write_text(said)
+    assert made(own)[1]["test"] == sorted([*PARTS["val"], *PARTS["test"]])
+
+
+@pytest.mark.parametrize("above", ["", "data/", "/home/me/set/", "./"])
+def test_a_list_that_was_made_elsewhere(own, above):
+    SPLIT["yolo_described"](own)
+    for split, names in PARTS.items():
+        lines = [f"{above}images/{split}/{name}.jpg" for name in names]
+        (own / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    said = "path: /home/me/set\ntrain: train.txt\nval: val.txt\ntest: test.txt\n"
+    (own / "data.yaml").write_text(f"{said}names: {list(CLASSES)}\n")
+    assert made(own)[1] == {split: sorted(names) for split, names in PARTS.items()}
+
+
+def test_the_points_of_a_pose_are_no_polygon(own):
+    SPLIT["yolo_described"](own)
+    for file in own.glob("labels/*/*.txt"):
+        (x0, y0, x1, y1), box = BOXES[1], file.read_text().splitlines()[0]
+        other = f"1 {(x0 + x1) / 2 / WIDTH} {(y0 + y1) / 2 / HEIGHT} {(x1 - x0) / WIDTH} {(y1 - y0) / HEIGHT}"
+        file.write_text(f"{box} 0.1 0.1 2 0.9 0.9 0\n{other} 0 0 0 0.2 0.1 1\n")
+    file = own / "data.yaml"
+    file.write_text(file.read_text() + "kpt_shape: [2, 3]\n")
+    made(own)
+    shutil.rmtree("params")
+    file.write_text(file.read_text().replace("[2, 3]", "[2, 2]"))
+    assert "line 1: a class, 4 numbers and 4 of points are needed; found 11" in "".join(refused(own).faults)
+
+
+def test_a_folder_of_images_beside_the_splits_is_told(own):
+    SPLIT["yolo_described"](own)
+    images(own / "images/extra", NAMES[:1])
+    texts(own / "labels/extra", NAMES[:1])
+    told = "left out, being called like no split: images/extra; --train, --val and --test can say otherwise"
+    assert told in made(own)[0]
+
+
 def test_labels_without_image_and_images_without_labels(own):
     yolo(own, "0 0.5 0.5 0.1 0.1")
     (own / "labels/cell6.txt").unlink()
@@ -354,6 +416,7 @@ def test_labels_without_image_and_images_without_labels(own):
     [
         ("names: {0: a, 2: b}", "data.yaml: names: the numbers 0 to 1 are needed, found [0, 2]"),
         ("names: [a, a]", "data.yaml: names: 'a' is there twice"),
+        ("names: [no, yes]", "names: that of class 0 is read as False, as YAML has it; put it in quotes"),
         ("names: 3", "data.yaml: names: a list, or a mapping from numbers to names, is needed; found 3"),
         ("names: [RBC, WBC]\nnc: 3", "data.yaml: nc: 3, but there are 2 names"),
         ("names: [RBC, WBC]\ntrain: photos", "data.yaml: train: no folder 'photos' of images below own"),

@@ -14,7 +14,7 @@ def twins(files: Sequence[str], root: Path) -> list[list[str]]:
     """The files that share their pixels with others, but not their bytes with all of them."""
     digests = {file: found for file in files if (found := _digests(root / file))}
     alike = several(list(digests), lambda file: digests[file][0])
-    return [sorted(same) for same in alike if len({digests[file][1] for file in same}) > 1]
+    return sorted(sorted(same) for same in alike if len({digests[file][1] for file in same}) > 1)
 
 
 def _digests(path: Path) -> tuple[bytes, bytes] | None:
