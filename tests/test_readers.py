@@ -260,12 +260,16 @@ def twice(key):
         (twice("annotations"), "instances_train.json: annotations: two have id 0"),
         (twice("categories"), "instances_train.json: categories: two have id 7"),
         (lambda c: c["categories"][1].update(name="RBC"), "categories: two are called 'RBC'"),
+        (
+            lambda c: c["annotations"][3].update(category_id=5, id=None),
+            "annotation 3: category_id: no category has id 5",
+        ),
         (lambda c: c["categories"][1].update(name="other"), "categories: others than those of"),
         (
             lambda c: c["images"][0].update(file_name="gone.jpg"),
             "image 100: file_name: its image raw/own/train/gone.jpg",
         ),
-        (lambda c: c["images"][0].update(file_name="../val/8.jpg"), "'../val/8.jpg' lies outside raw/own/train"),
+        (lambda c: c["images"][0].update(file_name="../../8.jpg"), "'../../8.jpg' lies outside raw/own/train"),
         (lambda c: c["images"][0].update(width=7), "image 100: file_name: size: 7 x 120, but"),
         (lambda c: c.pop("images"), "instances_train.json: not a COCO file of objects: 'images' is missing"),
     ],
@@ -275,6 +279,23 @@ def test_a_faulty_coco_file(coco, change, said):
     change(content)
     JSON.write_text(json.dumps(content))
     assert said in refuse(COCO)
+
+
+def test_what_other_tools_write_into_a_coco_file(coco):
+    expected = make(COCO).split("train").records
+    content = json.loads(JSON.read_text())
+    for image in content["images"]:
+        image |= {"width": float(WIDTH), "file_name": f"..\\train\\{image['file_name']}"}
+    for each in content["annotations"]:
+        each["iscrowd"] = bool(each["iscrowd"])
+        del each["id"]
+    content["categories"].insert(0, {"id": 0, "name": "RBC", "supercategory": "none"})
+    JSON.write_text(json.dumps(content))
+    records = make(COCO).split("train").records
+    assert [record.file_name for record in records] == [record.file_name for record in expected]
+    for record, other in zip(records, expected, strict=True):
+        assert record.boxes.tolist() == other.boxes.tolist()
+        assert (record.labels.tolist(), record.iscrowd.tolist()) == (other.labels.tolist(), other.iscrowd.tolist())
 
 
 def test_all_faulty_items_of_a_coco_file_are_told_at_once(coco):

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
 from detdistill.core.errors import UserError
 from detdistill.core.files import read_bytes, regular
 from detdistill.core.params import Slice, parse
 from detdistill.data.faults import Faults
-from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, below
+from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, below, forward
 
 
 class Split(Slice):
@@ -34,23 +34,29 @@ class Params(Reading):
     splits: dict[SplitName, Split]
 
 
+def _whole(value: Any) -> Any:
+    """640 for 640.0, and 0 for false: what some tools write for a whole number."""
+    return int(value) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else value
+
+
 class _Item(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
     id: int
 
 
 class _Image(_Item):
-    file_name: str
-    width: Annotated[int, Field(gt=0)]
-    height: Annotated[int, Field(gt=0)]
+    file_name: Annotated[str, AfterValidator(forward)]
+    width: Annotated[int, Field(gt=0), BeforeValidator(_whole)]
+    height: Annotated[int, Field(gt=0), BeforeValidator(_whole)]
 
 
 class _Annotation(_Item):
+    id: int | None = None  # type: ignore[assignment]
     image_id: int
     category_id: int
     bbox: Annotated[list[FiniteFloat], Field(min_length=4, max_length=4)]
     area: Annotated[FiniteFloat, Field(ge=0)] | None = None
-    iscrowd: Annotated[int, Field(ge=0, le=1)] = 0
+    iscrowd: Annotated[int, Field(ge=0, le=1), BeforeValidator(_whole)] = 0
 
 
 class _Category(_Item):
@@ -111,10 +117,22 @@ def read(file: Path) -> File:
         raise
     faults = Faults()
     for key in _ITEMS:
-        _note_repeated([item.id for item in getattr(content, key)], f"{file}: {key}: two have id", faults)
+        ids = [item.id for item in getattr(content, key) if item.id is not None]
+        _note_repeated(ids, f"{file}: {key}: two have id", faults)
+    content = _without_doubles(content)
     _note_repeated([each.name for each in content.categories], f"{file}: categories: two are called", faults)
     faults.settle()
     return content
+
+
+def _without_doubles(content: File) -> File:
+    """Without the categories that no annotation has and whose name is that of another one, as exports add them."""
+    used, kept = {each.category_id for each in content.annotations}, list[_Category]()
+    for each in content.categories:
+        others = [other for other in content.categories if other.name == each.name and other is not each]
+        if each.id in used or not any(other.id in used or other.id > each.id for other in others):
+            kept.append(each)
+    return content.model_copy(update={"categories": kept})
 
 
 def class_names(files: dict[Path, File]) -> list[str]:
@@ -131,8 +149,8 @@ def images(content: File, file: Path, root: Path, folder: str, faults: Faults) -
     """The images of a file with their objects, in the file's order."""
     names = {category.id: category.name for category in content.categories}
     objects: dict[int, list[RawObject]] = {image.id: [] for image in content.images}
-    for each in content.annotations:
-        where = f"{file}: annotation {each.id}"
+    for row, each in enumerate(content.annotations):
+        where = f"{file}: annotation {row if each.id is None else each.id}"
         with faults.collect():
             if each.image_id not in objects:
                 raise UserError(f"{where}: image_id: no image has id {each.image_id}")

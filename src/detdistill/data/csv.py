@@ -15,7 +15,7 @@ from detdistill.core.errors import UserError
 from detdistill.core.files import regular
 from detdistill.core.params import Slice
 from detdistill.data.faults import Faults
-from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, below, class_names
+from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, below, class_names, forward
 
 COLUMNS = {
     "file": ("filename", "file_name", "file", "path", "image_path", "image", "image_name", "image_id", "imageid"),
@@ -89,7 +89,8 @@ def read(file: Path, faults: Faults) -> Rows:
         with faults.collect():
             if len(cells) < (needed := max(places.values()) + 1):
                 raise UserError(f"{file}: line {number}: {needed} columns are needed, found {len(cells)}")
-            found.append((number, {what: cells[place] for what, place in places.items()}))
+            row = {what: cells[place] for what, place in places.items()}
+            found.append((number, {**row, "file": forward(row["file"])}))
     if columns is not None and len(rows) == 1:
         raise UserError(f"{file}: a header and no line below it")
     return found

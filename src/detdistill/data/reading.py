@@ -1,5 +1,6 @@
 """What the readers of all kinds of folders share: where the data are, their splits, and what they hand on."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -141,9 +142,14 @@ def lines_of(file: Path) -> list[str]:
         raise UserError(f"{file}: cannot be read: {error}; save it as UTF-8") from None
 
 
+def forward(name: str) -> str:
+    """A path as it is written here, of one that may have been written on Windows."""
+    return name.replace("\\", "/")
+
+
 def below(root: Path, folder: str, name: str, where: str) -> str:
     """The path of a file below `root`, of a `name` below `folder`. Raises UserError when it leads out of it."""
-    path = Path(folder, name)
+    path = Path(os.path.normpath(Path(folder, name)))
     if path.is_absolute() and path.is_relative_to(root.absolute()):
         path = path.relative_to(root.absolute())
     if path.is_absolute() or ".." in path.parts:

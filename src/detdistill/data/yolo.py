@@ -14,10 +14,22 @@ from pydantic import AfterValidator, Field
 
 from detdistill.core.errors import UserError
 from detdistill.data.faults import Faults
-from detdistill.data.reading import SUFFIXES, Raw, RawImage, RawObject, Reading, SplitName, below, lines_of, once
+from detdistill.data.reading import (
+    SUFFIXES,
+    Raw,
+    RawImage,
+    RawObject,
+    Reading,
+    SplitName,
+    below,
+    forward,
+    lines_of,
+    once,
+)
 from detdistill.data.tree import Tree
 
 ROUNDING = 1e-6
+SAMPLE = 20
 BESIDE = "beside"
 CLASSES = ("classes.txt", "obj.names")
 """Lists of names that tools lay beside the labels."""
@@ -61,13 +73,26 @@ def _listed(root: Path, place: str, where: str, faults: Faults) -> list[str]:
     """The paths below `root` that a text file lists."""
     if not (root / place).is_file():
         raise UserError(f"{where}: no folder and no list of images {str(root / place)!r}")
-    files = []
-    for number, line in enumerate(lines_of(root / place), start=1):
+    lines = [forward(line.strip()) for line in lines_of(root / place)]
+    beside = Path(place).parent.as_posix()
+    above, files = _above([line for line in lines if line], root, beside), []
+    for number, line in enumerate(lines, start=1):
         with faults.collect():
-            if name := line.strip():
-                folder = "" if (root / name).is_file() else Path(place).parent.as_posix()
+            if line:
+                name = Path(*Path(line).parts[above:]).as_posix()
+                folder = "" if (root / name).is_file() else beside
                 files.append(below(root, folder, name, f"{root / place}: line {number}"))
     return files
+
+
+def _above(names: list[str], root: Path, beside: str) -> int:
+    """How many parts of the paths in a list are above the data, as they were where the list was made."""
+    sample = [Path(name).parts for name in names[:SAMPLE]]
+    for above in range(max(map(len, sample), default=0)):
+        ends = [Path(*parts[above:]) for parts in sample if len(parts) > above]
+        if 2 * sum((root / end).is_file() or (root / beside / end).is_file() for end in ends) >= len(sample):
+            return above
+    return 0
 
 
 def labels_of(file: str, labels: str | None = None) -> str:

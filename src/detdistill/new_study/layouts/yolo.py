@@ -35,8 +35,8 @@ def only(tree: Tree, file: str, named: Named | None = None) -> Layout | None:
     if content.splits and not folders:
         usual = labels_of(f"{content.splits['train'][0]}/NAME.jpg")
         raise UserError(
-            f"{tree.root / file}: no image below {tree.root} has a text file: looked for {usual}, for NAME.txt beside the "
-            "image, and for one folder that has them all"
+            f"{tree.root / file}: no image below {tree.root} has a text file: looked for {usual}, for NAME.txt beside "
+            "the image, and for one folder that has them all"
         )
     if not folders:
         return None
