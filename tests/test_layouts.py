@@ -290,7 +290,7 @@ def test_all_faults_are_listed_and_broken_images_can_be_left_out(own):
     (own / "annots/cell7.xml").write_text("<annotation>")
     said = refused(own)
     assert str(said).startswith("3 faults in the data, listed above, the first of them: ")
-    assert str(said).endswith("; `broken_images: skip` in data.yaml leaves out images that cannot be used")
+    assert str(said).endswith("`--broken-images skip` of study new, leaves out images that cannot be used")
     assert [line.partition(": ")[0] for line in sorted(said.faults)] == [
         "own/annots/cell5.xml", "own/annots/cell7.xml", "own/images/cell3.jpg"
     ]  # fmt: skip
@@ -300,6 +300,16 @@ def test_all_faults_are_listed_and_broken_images_can_be_left_out(own):
     gone = [each for split in load("mine").splits.values() for each in split.skipped]
     assert sorted(Path(each.image).stem for each in gone) == ["cell3", "cell5", "cell7"]
     assert any(each.reason.startswith("a broken or truncated image") for each in gone)
+
+
+def test_an_image_that_exif_turns(own):
+    voc_annots(own)
+    with Image.open(own / "images/cell3.jpg") as picture:
+        turned = Image.Exif()
+        turned[0x112] = 6
+        picture.save(own / "images/cell3.jpg", exif=turned)
+    said = "size: 160 x 120, but own/images/cell3.jpg is 120 x 160, as its EXIF orientation turns it; if its boxes are"
+    assert said in str(refused(own))
 
 
 def test_the_data_step_lists_all_faults_too_and_leaves_no_manifest(own):

@@ -121,8 +121,11 @@ def test_pixels_that_count_from_zero_are_noticed(folder):
     make_voc(folder)
     file = folder / "Annotations/img3.xml"
     file.write_text(file.read_text().replace("<xmin>10<", "<xmin>0<"))
-    new("mine", folder)
+    told = new("mine", folder).said
     assert read("mine", "data.yaml")["first_pixel"] == 0
+    assert any(
+        "one object begins at 0 (own/Annotations/img3.xml: object 1), so pixels count from 0" in line for line in told
+    )
 
 
 @pytest.mark.parametrize(

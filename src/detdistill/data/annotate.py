@@ -5,12 +5,14 @@ image is clipped. Both are counted and named in the manifest, but for an overhan
 """
 
 import hashlib
+import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL.Image import Image, Resampling
+from PIL.Image import open as open_image
 from rich.progress import track
 
 from detdistill.core.errors import UserError, near
@@ -23,6 +25,7 @@ from detdistill.dataset.prepared import Annotations, Box, Object, Writer
 from detdistill.dataset.records import has_area
 
 ROUNDING = 1.0
+TURNED = ", as its EXIF orientation turns it; if its boxes are those of the file as it lies, save it without that tag"
 WriteImage = Callable[[str, bytes], None]
 
 
@@ -93,7 +96,9 @@ def _open(image: RawImage, root: Path) -> tuple[Image, bytes]:
         raise BrokenImageError(str(error)) from None
     if image.size is not None and image.size != whole.size:
         said, found = (f"{width} x {height}" for width, height in (image.size, whole.size))
-        raise BrokenImageError(f"{image.where}: size: {said}, but {path} is {found}")
+        with open_image(io.BytesIO(content)) as stored:
+            turned = TURNED if stored.size == image.size else ""
+        raise BrokenImageError(f"{image.where}: size: {said}, but {path} is {found}{turned}")
     return whole, content
 
 

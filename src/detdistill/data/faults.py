@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from detdistill.core.errors import UserError
 
-SKIP = "`broken_images: skip` in data.yaml leaves out images that cannot be used"
+SKIP = "`broken_images: skip` in data.yaml, `--broken-images skip` of study new, leaves out images that cannot be used"
 
 
 class BrokenImageError(UserError):
