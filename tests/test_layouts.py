@@ -91,7 +91,7 @@ def test_a_folder_that_is_called_like_no_split_is_told(own):
     SPLIT["voc_export"](own)
     (own / "test").rename(own / "more")
     said, parts = made(own)
-    assert "left out, being called like no split: more; --train, --val and --test can say otherwise" in said
+    assert "left out, though it could be a split: more; --train, --val and --test can say otherwise" in said
     assert set(chain.from_iterable(parts.values())) == {*PARTS["train"], *PARTS["val"]}
 
 
@@ -179,6 +179,22 @@ def test_images_in_two_folders_are_taken_from_neither(own):
     assert str(refused(own, kind="coco")) == str(refused(own / "a.json")) == said
     assert "own/annots: its images are in left/ and also in right/; call the right one" in str(refused(own))
     assert "images in right/" in made(own, {"train": "a.json:right"}, kind="coco")[0][0]
+
+
+def test_voc_files_in_several_folders(own):
+    for day, names in (("day1", NAMES[:7]), ("day2", NAMES[7:])):
+        images(own / day / "images", names)
+        xmls(own / day / "annots", names)
+    assert "no splits: 70/15/15" in made(own)[0][0]
+    xmls(own / "old", NAMES[:2])
+    shutil.rmtree("params")
+    assert "which folder of VOC files is for training? day1/annots, day2/annots, old; say --train" in str(refused(own))
+
+
+def test_a_list_without_one_to_train_with_is_told(own):
+    voc_annots(own)
+    (own / "test.txt").write_text("\n".join(NAMES[:3]))
+    assert any(line.startswith("left out, though it could be a split: test.txt;") for line in made(own)[0])
 
 
 def test_files_of_a_mac_and_names_with_spaces(own):
@@ -407,7 +423,7 @@ def test_a_folder_of_images_beside_the_splits_is_told(own):
     SPLIT["yolo_described"](own)
     images(own / "images/extra", NAMES[:1])
     texts(own / "labels/extra", NAMES[:1])
-    told = "left out, being called like no split: images/extra; --train, --val and --test can say otherwise"
+    told = "left out, though it could be a split: images/extra; --train, --val and --test can say otherwise"
     assert told in made(own)[0]
 
 

@@ -32,10 +32,10 @@ def found(place: Path, layout: Layout, parted: Parted, made: Made, names: Sequen
 
 
 def left(names: Sequence[str]) -> list[str]:
-    """What could be a split, too, and is called like none."""
+    """What became no split, though it could be one."""
     if not names:
         return []
-    return [f"left out, being called like no split: {', '.join(names)}; --train, --val and --test can say otherwise"]
+    return [f"left out, though it could be a split: {', '.join(names)}; --train, --val and --test can say otherwise"]
 
 
 def absent(said: Sequence[str], occurring: Sequence[str]) -> list[str]:

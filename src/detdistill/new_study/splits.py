@@ -59,6 +59,12 @@ def choose(named: Named, candidates: Iterable[str], what: str, place: Path) -> d
     return {split: chosen[split] for split in SPLITS if split in chosen}
 
 
+def nameless(candidates: Iterable[str]) -> bool:
+    """None is called like a split."""
+    names = list(candidates)
+    return not any(called(alias, names) for aliases in ALIASES.values() for alias in aliases)
+
+
 def left(candidates: Iterable[str], chosen: Mapping[SplitName, str]) -> list[str]:
     """The candidates that became no split."""
     return [name for name in candidates if name not in chosen.values()]

@@ -15,4 +15,4 @@ class Layout:
     values: dict[str, Any]
     said: str
     left: Sequence[str] = ()
-    """What could be a split, too, and is called like none."""
+    """What became no split, though it could be one."""

@@ -10,7 +10,7 @@ from detdistill.data.tree import Tree
 from detdistill.data.voc import stem_of
 from detdistill.new_study.layouts import homes
 from detdistill.new_study.layouts.layout import Layout
-from detdistill.new_study.splits import ALIASES, Named, choose, left
+from detdistill.new_study.splits import ALIASES, Named, choose, nameless
 
 SNIFFED = 5
 """Files of a folder that are looked into."""
@@ -24,13 +24,18 @@ def find(tree: Tree, named: Named) -> Layout | None:
     sets = [Path(file) for file in tree.files(".txt") if Path(file).parts[-3:-1] == ("ImageSets", "Main")]
     if sets:
         return _by_sets(tree, named, folders, sets)
-    if lists := _lists(tree, folders):
+    lists = _lists(tree, folders)
+    to_train = [name for name in lists if Path(name).name.lower() in ALIASES["train"]]
+    if to_train and not any(name in folders for name in named.values()):
         return _by_lists(tree, named, folders, lists)
-    chosen = choose(named, folders, "folder of VOC files", tree.root)
-    beside = {folder: _images_of(tree, folder, folders[folder]) for folder in chosen.values()}
-    splits = {split: [{"annotations": folder, "images": beside[folder]}] for split, folder in chosen.items()}
+    places = _places(tree, named, folders)
+    beside = {folder: _images_of(tree, folder, folders[folder]) for folder in chain(*places.values())}
+    splits = {
+        split: [{"annotations": each, "images": beside[each]} for each in found] for split, found in places.items()
+    }
     said = "; ".join(f"VOC files in {folder}/, images in {images}/" for folder, images in beside.items())
-    return Layout("voc", {"splits": splits}, said, left(folders, chosen))
+    others = [folder for folder in folders if folder not in beside]
+    return Layout("voc", {"splits": splits}, said, [*others, *(f"{name}.txt" for name in lists)])
 
 
 def near(tree: Tree) -> str | None:
@@ -54,12 +59,21 @@ def _by_sets(tree: Tree, named: Named, folders: dict[str, list[str]], sets: list
     return Layout("voc", values, f"VOC files in {annotations}/, images in {images}/, lists in ImageSets/Main/")
 
 
+def _places(tree: Tree, named: Named, folders: dict[str, list[str]]) -> dict[SplitName, list[str]]:
+    """Split -> folders. Where none is called like a split, all are `train`, unless one may be a copy of another."""
+    stems = [*chain(*folders.values())]
+    if not named and nameless(folders) and len(set(stems)) == len(stems):
+        return {"train": list(folders)}
+    chosen = choose(named, folders, "folder of VOC files", tree.root)
+    return {split: [folder] for split, folder in chosen.items()}
+
+
 def _lists(tree: Tree, folders: dict[str, list[str]]) -> dict[str, str]:
     """Lists outside of ImageSets/Main that are called like splits, without suffix -> the folder that they name most of.
 
-    They lie in ImageSets, or beside the folders of the XML files.
+    They lie in ImageSets, in the root, or beside the folders of the XML files.
     """
-    places = {Path(folder).parent for folder in folders} | {Path("."), *(Path(folder) for folder in folders)}
+    places = {Path("."), *(Path(folder).parent for folder in folders)}
     found = {}
     for file in map(Path, tree.files(".txt")):
         if (file.parent in places or file.parent.name == "ImageSets") and file.stem.lower() in chain(*ALIASES.values()):
@@ -75,7 +89,7 @@ def _lists(tree: Tree, folders: dict[str, list[str]]) -> dict[str, str]:
 
 def _by_lists(tree: Tree, named: Named, folders: dict[str, list[str]], lists: dict[str, str]) -> Layout:
     chosen = choose(named, lists, "list of images", tree.root)
-    images = {folder: _images_of(tree, folder, folders[folder]) for folder in {lists[name] for name in chosen.values()}}
+    images = {lists[name]: _images_of(tree, lists[name], folders[lists[name]]) for name in chosen.values()}
     splits = {
         split: [{"annotations": lists[name], "images": images[lists[name]], "names": f"{name}.txt"}]
         for split, name in chosen.items()

@@ -10,7 +10,7 @@ from detdistill.data.yolo import CLASSES, labels_of
 from detdistill.new_study.layouts import described, texts
 from detdistill.new_study.layouts.described import CREATE, Described, Places, distinct
 from detdistill.new_study.layouts.layout import Layout
-from detdistill.new_study.splits import ALIASES, Named, called, choose
+from detdistill.new_study.splits import Named, choose, nameless
 
 
 def find(tree: Tree, named: Named) -> Layout | None:
@@ -72,7 +72,7 @@ def _listed(tree: Tree, lists: list[str]) -> list[str]:
 
 def _chosen(tree: Tree, named: Named, folders: list[str]) -> Places:
     """By the names of the folders; when none of several is called like a split, all that is below them is `train`."""
-    if not named and not any(called(alias, folders) for aliases in ALIASES.values() for alias in aliases):
+    if not named and nameless(folders):
         return {"train": [os.path.commonpath(folders) or "."]}
     chosen = choose(named, folders, "folder of images", tree.root)
     return {split: [folder] for split, folder in chosen.items()}
