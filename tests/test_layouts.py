@@ -170,15 +170,30 @@ def test_images_are_not_taken_from_a_folder_of_pictures_of_them(own, layout, bes
     assert f"images in {home}/" in made(own)[0][0]
 
 
+def test_a_table_of_one_crowded_image(own):
+    WHOLE["csv_header"](own)
+    file = own / "annotations.csv"
+    head, first, *others = file.read_text().splitlines()
+    file.write_text("\n".join([head, *[first] * 100, *others]))
+    assert "images in images/" in made(own)[0][0]
+
+
+def test_names_that_go_up_and_down_again(own):
+    images(own / "images", NAMES)
+    coco(own / "ann/all.json", NAMES)
+    (own / "ann/all.json").write_text((own / "ann/all.json").read_text().replace('"cell', '"..\\\\images\\\\cell'))
+    assert "a COCO file in ann/all.json, images in images/" in made(own)[0][0]
+
+
 def test_images_in_two_folders_are_taken_from_neither(own):
     coco(own / "a.json", NAMES)
-    for folder in ("left", "right"):
+    for folder in ("infrared", "visible"):
         drawn(own, folder)
     xmls(own / "annots", NAMES)
-    said = "own/a.json: its images are in left/ and also in right/; give own and say --train a.json:FOLDER"
+    said = "own/a.json: its images are in infrared/ and also in visible/; give own and say --train a.json:FOLDER"
     assert str(refused(own, kind="coco")) == str(refused(own / "a.json")) == said
-    assert "own/annots: its images are in left/ and also in right/; call the right one" in str(refused(own))
-    assert "images in right/" in made(own, {"train": "a.json:right"}, kind="coco")[0][0]
+    assert "own/annots: its images are in infrared/ and also in visible/; call the right one" in str(refused(own))
+    assert "images in visible/" in made(own, {"train": "a.json:visible"}, kind="coco")[0][0]
 
 
 def test_voc_files_in_several_folders(own):
@@ -495,7 +510,7 @@ def test_an_empty_line_of_a_list_of_names_counts(own):
         ("cell4.jpg,160,120,,1,2,8,9", "line 30: class: it is empty"),
         ("cell4.jpg,160,90,RBC,1,2,8,9", "line 30: width and height: not those of"),
         ("cell4.jpg,160", "line 30: 8 columns are needed, found 2"),
-        ("../cell4.jpg,160,120,RBC,1,2,8,9", "line 30: file: '../cell4.jpg' lies outside own"),
+        ("../../cell4.jpg,160,120,RBC,1,2,8,9", "line 30: file: '../../cell4.jpg' lies outside own"),
         ('cell4.jpg,160,120,"RBC', "annotations.csv"),
     ],
 )

@@ -14,7 +14,7 @@ from detdistill.data.tree import Tree, words
 
 SAMPLE = 20
 USUAL = {"images", "jpegimages", "imgs", "img", "photos"}
-BESIDE = re.compile("vis|draw|annotat|mask|depth|seg")
+BESIDE = re.compile("vis(?!ib)|draw|annotat|mask|depth|seg")
 """How a word of a folder begins that has pictures of annotations, or of something else than what a camera sees."""
 
 
@@ -23,6 +23,7 @@ def of_names(tree: Tree, names: Sequence[str], file: str, split: str = "train") 
 
     Raises UserError when several could be it.
     """
+    names = [*dict.fromkeys(names)]
     sample = [names[place] for place in sorted({row * len(names) // SAMPLE for row in range(SAMPLE)})]
     found = {folder: _present(tree, folder, sample) for folder in tree.folders}
     if 2 * max(map(len, found.values())) < len(sample):
@@ -40,9 +41,8 @@ def of_stems(tree: Tree, stems: Iterable[str], annotations: str) -> str | None:
     }
     if not any(found.values()):
         return None
-    return _best(
-        tree, found, annotations, annotations, f"call the right one images/, or take the other out of {tree.root}"
-    )
+    advice = f"call the right one images/, or take the other out of {tree.root}"
+    return _best(tree, found, annotations, annotations, advice)
 
 
 def _present(tree: Tree, folder: str, names: Sequence[str]) -> set[str]:
@@ -52,17 +52,18 @@ def _present(tree: Tree, folder: str, names: Sequence[str]) -> set[str]:
 def _best(tree: Tree, found: Mapping[str, set[str]], where: str, like: str, advice: str) -> str:
     """Of the folders with at least half as many files as the one with most; equals have the same files."""
     most = max(map(len, found.values()))
-    ranks = {folder: _rank(folder, like, len(files)) for folder, files in found.items() if 2 * len(files) >= most}
+    ranks = {folder: _rank(folder, like, files) for folder, files in found.items() if 2 * len(files) >= most}
     first, *others = [folder for folder in ranks if ranks[folder] == max(ranks.values())]
     if rivals := [folder for folder in others if found[folder] != found[first]]:
         raise UserError(f"{tree.root / where}: its images are in {first}/ and also in {rivals[0]}/; {advice}")
     return first
 
 
-def _rank(folder: str, like: str, count: int) -> tuple[int, ...]:
-    """The better the larger: no pictures of annotations, near `like`, called like images, more of the files."""
+def _rank(folder: str, like: str, files: set[str]) -> tuple[int, ...]:
+    """The better the larger: no pictures of annotations, the files inside it, near `like`, called like images, more."""
     parts = Path(folder).parts
     beside = sum(BESIDE.match(word) is not None for word in words(folder))
     common = sum(mine == theirs for mine, theirs in zip(parts, Path(like).parts, strict=False))
     usual = any(part.lower() in USUAL for part in parts)
-    return -beside, len(words(folder) & words(like)), common, usual, count
+    inside = all(Path(file).is_relative_to(folder) for file in files)
+    return -beside, inside, len(words(folder) & words(like)), common, usual, len(files)
