@@ -566,6 +566,13 @@ def test_boxes_of_another_order_of_corners(own):
     assert "they may be in another order than left, top, right and bottom" in str(refused(own))
 
 
+def test_boxes_that_are_none_behind_many_that_are_clipped(own):
+    images(own / "images", NAMES)
+    corners = ["1,1,900,9"] * 100 + ["9,9,1,1"] * 100
+    (own / "a.csv").write_text("\n".join(f"images/{name}.jpg,{each},RBC" for name in NAMES for each in corners))
+    assert str(refused(own)) == "own: 1400 of 2800 boxes are none"
+
+
 def test_one_image_in_two_lists(own):
     voc_lists(own)
     file = own / "ImageSets/Main/test.txt"

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from detdistill.core.errors import UserError
 from detdistill.data.reading import SPLITS, RawImage
@@ -23,14 +24,8 @@ def require_usable(parted: Parted, made: Made) -> None:
     summaries = [made[split].summary() for split in SPLITS]
     dropped, taken = (sum(each[key] for each in summaries) for key in ("dropped", "boxes"))
     if 2 * dropped > taken:
-        reasons = [each["reason"] for summary in summaries for each in summary["faults"] if each["done"] == "dropped"]
-        most = Counter(reasons).most_common(1)[0][0]
-        first = next(each for summary in summaries for each in summary["faults"] if each["reason"] == most)
-        raise UserError(
-            f"{parted.raw.root}: {dropped} of {dropped + taken} boxes are none, most of them for {most}, such as "
-            f"{[round(side, 1) for side in first['box']]} in {first['image']}"
-            + (f"; {CAUSES[most]}" if most in CAUSES else "")
-        )
+        named = [each for summary in summaries for each in summary["faults"] if each["done"] == "dropped"]
+        raise UserError(f"{parted.raw.root}: {dropped} of {dropped + taken} boxes are none{_most(named)}")
     for split in SPLITS:
         found = json.loads(made[split].content())["annotations"]
         if all(each["iscrowd"] for each in found):
@@ -40,6 +35,16 @@ def require_usable(parted: Parted, made: Made) -> None:
             raise UserError(
                 f"{parted.raw.root}: no object to learn or to measure in the {images} of {split}: {why}{hint}"
             )
+
+
+def _most(dropped: Sequence[dict[str, Any]]) -> str:
+    """The reason that most have, the first that has it, and the cause; nothing where no fault is named."""
+    for reason, _ in Counter(each["reason"] for each in dropped).most_common(1):
+        first = next(each for each in dropped if each["reason"] == reason)
+        cause = f"; {CAUSES[reason]}" if reason in CAUSES else ""
+        box = [round(side, 1) for side in first["box"]]
+        return f", most of them for {reason}, such as {box} in {first['image']}{cause}"
+    return ""
 
 
 def _why(images: Sequence[RawImage]) -> str:
