@@ -77,7 +77,8 @@ def _longer(content: PairSummary) -> str:
     which = f"{first:g} times" if len(gains) > 1 else "that"
     return (
         f"Without a teacher {times} times the steps give {told}; "
-        f"{above or 'none'} of {numbers.counted(len(found), 'recipe')} {'gain' if above > 1 else 'gains'} more than {which}."
+        f"{above or 'none'} of {numbers.counted(len(found), 'recipe')} {'gain' if above > 1 else 'gains'} more than "
+        f"{which}."
     )
 
 
