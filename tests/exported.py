@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import small_data
 import tiny
 import torch
 import yaml
@@ -31,11 +33,18 @@ def write_slice(*slice_: str, value: dict[str, Any]) -> None:
 
 
 def project(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, engine: str, family: str, images: int = 4, **changes: Any
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+    family: str,
+    images: int = 4,
+    resize: int | None = None,
+    **changes: Any,
 ) -> Detector:
     """The teacher of the only pair of a project in `folder`, which becomes the current one.
 
-    With `config`, `pretrained` or `backbone`, `changes` are all that is said of the detector.
+    With `resize`, the data are photographs in `raw`, shrunk to that longest side. With `config`, `pretrained` or
+    `backbone`, `changes` are all that is said of the detector.
     """
     tiny.require(engine)
     monkeypatch.chdir(folder)
@@ -44,9 +53,14 @@ def project(
     plain = [{"pair": PAIR, "recipe": "plain"}]
     study = {"study": STUDY, "title": "Tiny", "seeds": [0], "pairs": [pair], "plain": plain, "distilled": []}
     write_slice("study", value=study)
-    counts = {"train": 1, "val": images, "test": 2}
-    sizes = {"image_size": tiny.SIZE, "digit_size": {"low": 10, "high": 20}}
-    write_slice("data", value={"kind": "digits", "images": counts, **sizes})
+    if resize:
+        small_data.make_voc(Path("raw"))
+        splits = {name: [name] for name in small_data.SPLITS}
+        write_slice("data", value={"kind": "voc", "folder": "raw", "splits": splits, "resize": resize})
+    else:
+        counts = {"train": 1, "val": images, "test": 2}
+        sizes = {"image_size": tiny.SIZE, "digit_size": {"low": 10, "high": 20}}
+        write_slice("data", value={"kind": "digits", "images": counts, **sizes})
     given = {"config", "pretrained", "backbone"} & changes.keys()
     words = (
         ({} if "config" in changes else {"family": family}) | ({} if given else tiny.SIZES[engine, family]) | changes
@@ -57,7 +71,7 @@ def project(
     write_slice(PAIR, "plain", value={})
     data.make(STUDY)
     torch.manual_seed(0)
-    detector = build(engine, words, CLASSES, "teacher.yaml")
+    detector = build(engine, words, len(small_data.CLASSES) if resize else CLASSES, "teacher.yaml")
     lively(detector)
     save_weights(detector, paths.teacher(STUDY, PAIR))
     return detector.eval()
@@ -92,3 +106,13 @@ def images() -> list[Tensor]:
 def ours(detector: Detector) -> list[Detections]:
     """What the detector finds in each of them, one by one."""
     return predict(detector, split(), 1)
+
+
+def photographs() -> list[Path]:
+    """Of validation, as they were before the data step shrank them."""
+    return [Path("raw", "JPEGImages", Path(record.file_name).stem + ".jpg") for record in split().records]
+
+
+def told(folder: Path) -> list[str]:
+    """The programs of an exported model's card."""
+    return re.findall("```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)

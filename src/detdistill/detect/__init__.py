@@ -23,8 +23,8 @@ from detdistill.detect.drawing import draw
 from detdistill.detect.sources import Source, find
 from detdistill.detect.video import Video, Writer
 from detdistill.detectors.base import Detections, Detector
-from detdistill.evaluate.predict import as_float
 from detdistill.export.folder import load
+from detdistill.export.shrink import predict
 
 RESULT = "detections.json"
 THRESHOLD = 0.5
@@ -40,7 +40,7 @@ class Detected:
     annotations: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     detecting: float = 0.0
-    """Seconds in the detector."""
+    """Seconds in the detector, and in shrinking its images."""
     total: float = 0.0
     """Seconds, reading and drawing too."""
 
@@ -82,7 +82,7 @@ def detect(model: Path, given: Sequence[Path], to: Path, threshold: float | None
     sources = find(given)
     chosen = threshold if threshold is not None else card.threshold if card.threshold is not None else THRESHOLD
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    work = _Work(detector.to(device), card.classes, to, chosen, batch, Detected())
+    work = _Work(detector.to(device), card.resize, card.classes, to, chosen, batch, Detected())
     start = time.perf_counter()
     with explained(to), _progress() as bar:
         task = bar.add_task("detecting", total=sum(not source.is_video for source in sources))
@@ -103,6 +103,7 @@ def detect(model: Path, given: Sequence[Path], to: Path, threshold: float | None
 @dataclass
 class _Work:
     detector: Detector
+    longest: int | None
     classes: list[str]
     to: Path
     threshold: float
@@ -147,15 +148,10 @@ class _Work:
             else:
                 yield source, torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
-    @torch.no_grad()
     def _detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """The detections of images of one size, uint8 (3, H, W), at and above the threshold, on the CPU."""
-        device = next(self.detector.parameters()).device
         start = time.perf_counter()
-        results = [
-            {name: value.cpu() for name, value in each.items()}
-            for each in self.detector.predict([as_float(image.to(device)) for image in images])
-        ]
+        results = predict(self.detector, images, self.longest)
         self.found.detecting += time.perf_counter() - start
         return [{name: value[each["scores"] >= self.threshold] for name, value in each.items()} for each in results]
 

@@ -17,6 +17,11 @@ from detdistill.report.provenance import UNKNOWN, Commit
 
 CARD, README = "detdistill.json", "README.md"
 PACKAGE_LICENCE = "Apache-2.0"
+RESIZE = """\
+It was trained on images of {longest} pixels at most, and finds objects that are as large as they were there. So images
+with a longer side are shrunk to that before, by Pillow's bilinear filter, and others stay as they are. `detdistill
+detect` does so, and tells boxes in pixels of the image as given.
+"""
 
 
 class Card(Slice):
@@ -29,6 +34,8 @@ class Card(Slice):
     classes: Annotated[list[str], Field(min_length=1)]
     image_size: Annotated[list[int], Field(min_length=2, max_length=2)] | None
     """[H, W] of the images that it was validated on, null where they differ."""
+    resize: Annotated[int, Field(gt=0)] | None = None
+    """Pixels of the longest side that images are shrunk to first; null, or not said: none are."""
     threshold: float | None
     """The score of the highest F1 on validation; null for a model that was not evaluated."""
     study: str
@@ -53,6 +60,7 @@ def write(trained: Trained, params: dict[str, Any], licence: str | None, commit:
         detector=params,
         classes=trained.classes,
         image_size=list(trained.image_size) if trained.image_size else None,
+        resize=trained.resize,
         threshold=trained.threshold,
         study=trained.study,
         pair=trained.pair,
@@ -87,6 +95,7 @@ def readme(trained: Trained, licence: str | None, commit: Commit, uses: Iterable
         "## Figures",
         _figures(trained),
         "## Use",
+        *([RESIZE.format(longest=trained.resize)] if trained.resize else []),
         *uses,
         _threshold(trained),
         "## Provenance",

@@ -49,17 +49,20 @@ def write(trained: Trained, folder: Path) -> str:
     family = trained.params.get("family", "")
     if family == "gfl":
         return PACKAGE.format(why="Detectron2 has no GFL")
-    if "config" in trained.params:
-        content, file = _own_config(trained).dump(), YAML
+    own, classes = "config" in trained.params, len(trained.classes)
+    sizes: Any = (ConfigParams if own else SCHEMAS[family]).model_validate(trained.params)
+    edges = _test_size(sizes, trained.resize)
+    config = _own_config(sizes, classes) if own else in_yaml(sizes, classes)
+    if config:
+        config.INPUT.MIN_SIZE_TEST, config.INPUT.MAX_SIZE_TEST = edges
+        content, file = config.dump(), YAML
     else:
-        sizes = SCHEMAS[family].model_validate(trained.params)
-        config = in_yaml(sizes, len(trained.classes))
-        content, file = (config.dump(), YAML) if config else (lazy(sizes, len(trained.classes)), LAZY)
+        content, file = lazy(sizes, classes, edges), LAZY
     write_atomic(folder / file, content.encode())
     state = io.BytesIO()
     torch.save({"model": load_file(trained.weights)}, state)
     write_atomic(folder / STATE, state.getvalue())
-    return USE_YAML if file == YAML else USE_LAZY
+    return _use(file, trained.resize, edges)
 
 
 def in_yaml(sizes: ResNetParams, classes: int) -> CfgNode | None:
@@ -87,7 +90,6 @@ def in_yaml(sizes: ResNetParams, classes: int) -> CfgNode | None:
     body.OUT_FEATURES = [f"res{stage}" for stage in range(2 if two_stage else 3, 6)]
     config.MODEL.FPN.IN_FEATURES, config.MODEL.FPN.OUT_CHANNELS = body.OUT_FEATURES, sizes.neck_channels
     config.INPUT.FORMAT = "BGR"
-    config.INPUT.MIN_SIZE_TEST, config.INPUT.MAX_SIZE_TEST = _test_size(sizes)
     config.TEST.DETECTIONS_PER_IMAGE = sizes.detections
     if isinstance(sizes, FasterRCNNParams):
         _two_stage(config, sizes, classes)
@@ -123,7 +125,7 @@ def _one_stage(config: CfgNode, sizes: RetinaNetParams, classes: int) -> None:
     head.TOPK_CANDIDATES_TEST = sizes.candidates
 
 
-def lazy(sizes: ResNetParams, classes: int) -> str:
+def lazy(sizes: ResNetParams, classes: int, edges: tuple[int, int]) -> str:
     """The model as a LazyConfig in Python."""
     build = {FasterRCNNParams: models.faster_rcnn, RetinaNetParams: models.retinanet, FCOSParams: models.fcos}
     own: Any = build[type(sizes)]
@@ -135,17 +137,29 @@ def lazy(sizes: ResNetParams, classes: int) -> str:
         build=own.__name__,
         sizes=pformat(sizes.model_dump(exclude={"weights", "input"}), sort_dicts=False),
         classes=classes,
-        edges=_test_size(sizes),
+        edges=edges,
     )
 
 
-def _test_size(preparation: Preparation) -> tuple[int, int]:
-    """Shortest and longest edge in pixels; 0 leaves images as they are."""
-    return (preparation.input.test_short_edge, preparation.input.max_size) if preparation.input else (0, 0)
+def _test_size(preparation: Preparation, longest: int | None) -> tuple[int, int]:
+    """Shortest and longest edge in pixels; 0 leaves images as they are. The study's own `resize` comes before."""
+    if preparation.input:
+        return preparation.input.test_short_edge, preparation.input.max_size
+    return longest or 0, longest or 0
 
 
-def _own_config(trained: Trained) -> CfgNode:
-    own = ConfigParams.model_validate(trained.params)
+def _use(file: str, longest: int | None, edges: tuple[int, int]) -> str:
+    """How to load and run the model, in Markdown."""
+    shrink = SHRINK.format(longest=longest) if longest else ""
+    size = SIZE.format(edges=edges) if edges[0] and edges != (longest, longest) else ""
+    if file == LAZY:
+        return USE_LAZY.format(steps=shrink + size, imported=RESIZING if shrink or size else "")
+    if shrink and size:  # DefaultPredictor resizes once
+        return USE_YAML.format(steps=shrink, imported=RESIZING, back=BACK)
+    return USE_YAML.format(steps="", imported="", back="") + (ENLARGED.format(longest=longest) if shrink else "")
+
+
+def _own_config(own: ConfigParams, classes: int) -> CfgNode:
     if own.config.endswith(".py"):
         raise UserError(
             f"--format detectron2: the model is of {own.config}, Python of your own; take that file and the weights"
@@ -153,8 +167,7 @@ def _own_config(trained: Trained) -> CfgNode:
     config = get_cfg()
     config.merge_from_file(own.config, allow_unsafe=own.allow_code)
     config.MODEL.DEVICE, config.MODEL.WEIGHTS = "cpu", STATE
-    config.MODEL.ROI_HEADS.NUM_CLASSES = config.MODEL.RETINANET.NUM_CLASSES = len(trained.classes)
-    config.INPUT.MIN_SIZE_TEST, config.INPUT.MAX_SIZE_TEST = _test_size(own)
+    config.MODEL.ROI_HEADS.NUM_CLASSES = config.MODEL.RETINANET.NUM_CLASSES = classes
     return config
 
 
@@ -203,18 +216,29 @@ def build():
 
 model = LazyCall(build)()
 '''
+RESIZING = "from detectron2.data.transforms import ResizeShortestEdge\n"
+SHRINK = """\
+if max(image.shape[:2]) > {longest}:
+    sized = ResizeShortestEdge({longest}, {longest}).get_transform(image).apply_image(image)
+"""
+SIZE = "sized = ResizeShortestEdge{edges}.get_transform(sized).apply_image(sized)\n"
+BACK = "found.pred_boxes.scale(image.shape[1] / sized.shape[1], image.shape[0] / sized.shape[0])\n"
+ENLARGED = """
+By the config the predictor shrinks images to {longest} pixels. It enlarges smaller ones, which detdistill does not.
+"""
 USE_YAML = """\
 In Detectron2, `config.yaml` and `model.pth`, in this folder:
 
 ```python
 import cv2
 from detectron2.config import get_cfg
-from detectron2.engine import DefaultPredictor
+{imported}from detectron2.engine import DefaultPredictor
 
 config = get_cfg()
 config.merge_from_file("config.yaml")
-found = DefaultPredictor(config)(cv2.imread("image.png"))["instances"]  # an image in BGR
-```
+image = sized = cv2.imread("image.png")  # in BGR
+{steps}found = DefaultPredictor(config)(sized)["instances"]
+{back}```
 """
 USE_LAZY = """\
 In Detectron2, `config.py` and `model.pth`; Detectron2's yaml has no words for this model, so that it is a LazyConfig:
@@ -224,11 +248,12 @@ import cv2
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import LazyConfig, instantiate
-
+{imported}
 model = instantiate(LazyConfig.load("config.py").model).eval()
 DetectionCheckpointer(model).load("model.pth")
-image = torch.as_tensor(cv2.imread("image.png").astype("float32").transpose(2, 0, 1))  # in BGR
+image = sized = cv2.imread("image.png")  # in BGR
+{steps}pixels = torch.as_tensor(sized.astype("float32").transpose(2, 0, 1))
 with torch.no_grad():
-    [found] = model([{"image": image, "height": image.shape[1], "width": image.shape[2]}])
+    [found] = model([{{"image": pixels, "height": image.shape[0], "width": image.shape[1]}}])
 ```
 """

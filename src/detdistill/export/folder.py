@@ -24,10 +24,12 @@ With detdistill installed, since {why}:
 from pathlib import Path
 
 from detdistill.export.folder import load
+from detdistill.export.shrink import predict
 from torchvision.io import decode_image
 
 detector, card = load(Path("."))
-[found] = detector.predict([decode_image("image.png", mode="RGB") / 255])  # boxes xyxy in pixels, scores, labels from 0
+image = decode_image("image.png", mode="RGB")
+[found] = predict(detector, [image], card.resize)  # boxes xyxy in pixels of the image, scores, labels from 0
 ```
 """
 

@@ -17,6 +17,7 @@ from detdistill.engines.torchvision.detector import SmallTrunkParams
 from detdistill.engines.torchvision.faster_rcnn import FasterRCNNOnBackboneParams, FasterRCNNParams
 from detdistill.engines.torchvision.retinanet import RetinaNetOnBackboneParams, RetinaNetParams
 from detdistill.export.folder import PACKAGE
+from detdistill.export.shrink import Shrink
 from detdistill.export.trained import Trained
 
 FILE = "load.py"
@@ -31,6 +32,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import detection, get_model
@@ -82,7 +84,7 @@ LOAD = '''\
 def load(weights: Path = Path(__file__).with_name("model.safetensors")) -> {kind}:
     """The trained model, ready to detect. Its labels are {labels}."""
 {backbone}    anchors = AnchorGenerator({anchors}, ({aspect_ratios},) * {levels})
-{model}    model.transform = KeepSize(0, 0, {mean}, {std}, size_divisible={divisor})
+{model}    model.transform = {transform}({longest}, {longest}, {mean}, {std}, size_divisible={divisor})
     model.load_state_dict(load_file(weights))
     return model.eval()
 '''
@@ -119,6 +121,7 @@ def source(trained: Trained) -> str:
     norm = f"partial(nn.GroupNorm, {sizes.norm_groups})" if not two_stage and sizes.norm_groups else None
     values = {name: getattr(sizes, name) for name in type(sizes).model_fields} | {"classes": classes, "norm": norm}
     pooled = model.roi_heads.box_roi_pool.featmap_names if two_stage else None
+    transform = Shrink if trained.resize else KeepSize
     load = LOAD.format(
         kind=f"detection.{type(model).__name__}",
         labels=f"1 to {classes}, 0 is the background" if two_stage else f"0 to {classes - 1}",
@@ -128,11 +131,13 @@ def source(trained: Trained) -> str:
         model=(FASTER_RCNN if two_stage else RETINANET).format(**values, pooled=pooled, background_too=classes + 1),
         anchors=tuple(map(tuple, sizes.anchors)),
         aspect_ratios=tuple(sizes.aspect_ratios),
+        transform=transform.__name__,
+        longest=trained.resize or 0,
         mean=sizes.mean,
         std=sizes.std,
     )
     own = [backbone._P6P7 if sizes.dense else backbone._MaxPool] if isinstance(sizes, BackboneParams) else [ResNetFPN]
-    return "\n\n".join([IMPORTS, *map(getsource, own), getsource(KeepSize), load])
+    return "\n\n".join([IMPORTS, *map(getsource, own), getsource(transform), load])
 
 
 def _small(sizes: SmallTrunkParams) -> str:

@@ -15,6 +15,8 @@ from detdistill.core.errors import UserError
 from detdistill.core.files import read_json
 from detdistill.core.params import DistilledRun, load_recipe, load_study
 from detdistill.core.record import intact
+from detdistill.data import read as read_data
+from detdistill.data.reading import Reading
 from detdistill.dataset import manifest
 from detdistill.dataset.manifest import Manifest
 from detdistill.detectors.base import Detector
@@ -43,6 +45,8 @@ class Trained:
     """The digest of the data, their kind, and split -> number of images."""
     image_size: tuple[int, int] | None
     """(H, W) of all images of the validation split, None where they differ."""
+    resize: int | None
+    """Pixels of the longest side that the study's images were shrunk to; None: they are as they came."""
     teacher: str | None
     """The pair whose teacher it learned from."""
     methods: list[str]
@@ -83,6 +87,7 @@ def read(study: str, pair: str, recipe: str, seed: int) -> Trained:
             "images": {name: split.images for name, split in data.splits.items()},
         },
         image_size=_image_size(data),
+        resize=_resize(study, data),
         teacher=run.teaching if isinstance(run, DistilledRun) else None,
         methods=list(load_recipe(study, pair, run.source).methods) if isinstance(run, DistilledRun) and taught else [],
         metrics=metrics,
@@ -98,6 +103,20 @@ def _metrics(path: Path) -> dict[str, Any] | None:
 def _image_size(data: Manifest) -> tuple[int, int] | None:
     sizes = {(record.height, record.width) for record in data.split(CHOOSING).records}
     return sizes.pop() if len(sizes) == 1 else None
+
+
+def _resize(study: str, data: Manifest) -> int | None:
+    """What `data.yaml` says. Raises UserError where the images show that they were made with another value."""
+    params = read_data(study)[1]
+    if not isinstance(params, Reading):
+        return None
+    largest = max(max(record.height, record.width) for record in data.split(CHOOSING).records)
+    if (params.resize is None) != (data.folder is not None) or (params.resize or largest) < largest:
+        raise UserError(
+            f"{paths.params(study, 'data')}: resize: {params.resize}, but the images were made with another value; "
+            f"run `detdistill data --study {study}` and the study again"
+        )
+    return params.resize
 
 
 def _threshold(predictions: Path, data: Manifest) -> float:

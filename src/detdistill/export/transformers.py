@@ -18,6 +18,7 @@ from detdistill.core.files import write_atomic, write_json
 from detdistill.detectors.resnet_fpn import ResNetFPN
 from detdistill.engines.transformers import FAMILIES
 from detdistill.engines.transformers.detector import SetPredictionParams, Trunk, scale_mask
+from detdistill.export.shrink import LINES
 from detdistill.export.trained import Trained
 
 MODULE = "modeling_distilled"
@@ -68,14 +69,18 @@ def write(trained: Trained, folder: Path) -> str:
         config.save_pretrained(folder)
     processor = RTDetrImageProcessor if trained.params["family"] == "rt_detr" else DeformableDetrImageProcessor
     transform: Any = detector.transform
-    processor(
-        do_resize=False, do_normalize=True, image_mean=transform.image_mean, image_std=transform.image_std
-    ).save_pretrained(folder)
-    return USE.format(
+    options: dict[str, Any] = {"image_mean": transform.image_mean, "image_std": transform.image_std}
+    if trained.resize:
+        options["size"] = {"shortest_edge": trained.resize, "longest_edge": trained.resize}
+    processor(do_resize=bool(trained.resize), do_normalize=True, **options).save_pretrained(folder)
+    return (USE + (SHRINKING if trained.resize else AS_THEY_ARE)).format(
         trust=", trust_remote_code=True" if own_trunk else "",
         why=OWN_TRUNK if own_trunk else "",
         step=transform.size_divisible,
         threshold=0.5 if trained.threshold is None else round(trained.threshold, 3),
+        longest=trained.resize,
+        lines=LINES.format(longest=trained.resize),
+        extent=OF_IMAGE if detector.masks_padding else OF_PADDED,
     )
 
 
@@ -107,7 +112,32 @@ from transformers import pipeline
 detect = pipeline("object-detection", model="."{trust})
 found = detect("image.png", threshold={threshold})
 ```
-
+"""
+OF_IMAGE = "photo.height, photo.width"
+OF_PADDED = "photo.height * padded.shape[2] / shown.height, photo.width * padded.shape[3] / shown.width"
+AS_THEY_ARE = """
 Images are taken as they are; sides of whole multiples of {step} pixels give the detections that were evaluated, since
 detdistill pads others and transformers' pipeline does not.
+"""
+SHRINKING = """
+The pipeline shrinks images to {longest} pixels. But it enlarges smaller ones, which detdistill does not, and does not
+pad sides to whole multiples of {step} pixels, which detdistill does and without which RT-DETR may stumble. These lines
+find what detdistill finds:
+
+```python
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForObjectDetection
+
+prepare = AutoImageProcessor.from_pretrained(".")
+model = AutoModelForObjectDetection.from_pretrained("."{trust}).eval()
+{lines}pixels = prepare(shown, do_resize=False, return_tensors="pt").pixel_values
+edges = (0, -shown.width % {step}, 0, -shown.height % {step})
+padded, mask = F.pad(pixels, edges), F.pad(torch.ones_like(pixels[:, 0], dtype=torch.long), edges)
+with torch.no_grad():
+    outputs = model(padded, pixel_mask=mask)
+size = {extent}
+[found] = prepare.post_process_object_detection(outputs, {threshold}, [size])
+```
 """

@@ -20,6 +20,7 @@ from detdistill.engines.transformers.detector import SetPredictionDetector
 from detdistill.export.onnx.nms import translations
 from detdistill.export.onnx.torchvision import TorchvisionGraph
 from detdistill.export.onnx.transformers import TransformersGraph
+from detdistill.export.shrink import LINES
 from detdistill.export.trained import Trained
 
 FILE = "model.onnx"
@@ -63,7 +64,8 @@ def write(trained: Trained, folder: Path) -> str:
         )
     assert program is not None
     program.save(folder / FILE)
-    return USE
+    opened, scaled = (LINES.format(longest=trained.resize), SCALED) if trained.resize else (OPENED, "")
+    return USE.format(opened=opened, scaled=scaled)
 
 
 def graph(detector: Detector) -> nn.Module:
@@ -73,6 +75,8 @@ def graph(detector: Detector) -> nn.Module:
     )
 
 
+OPENED = 'shown = Image.open("image.png").convert("RGB")\n'
+SCALED = "boxes *= np.float32(2 * photo.size) / np.float32(2 * shown.size)  # in pixels of the image as given\n"
 USE = """\
 `model.onnx` runs in ONNX Runtime without PyTorch. `images` (N, 3, H, W): float32 in 0..1, RGB, of any size, alike in a
 batch. `boxes` (N, D, 4) xyxy in pixels, `scores` (N, D) descending, `labels` (N, D) from 0; a score of 0 means that
@@ -84,7 +88,7 @@ import onnxruntime
 from PIL import Image
 
 session = onnxruntime.InferenceSession("model.onnx")
-image = np.asarray(Image.open("image.png").convert("RGB"), np.float32).transpose(2, 0, 1) / 255
-boxes, scores, labels = session.run(None, {"images": image[None]})
-```
+{opened}image = np.asarray(shown, np.float32).transpose(2, 0, 1) / 255
+boxes, scores, labels = session.run(None, {{"images": image[None]}})
+{scaled}```
 """
