@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from detdistill.cli import app
-from detdistill.core import paths
+from detdistill.core import paths, record
 from detdistill.core.errors import UserError
 from detdistill.evaluate.step import evaluate
 from detdistill.export import card, export
-from detdistill.export.folder import load
+from detdistill.export.folder import load, portable
 
 LOAD = """
 import sys
@@ -232,3 +232,61 @@ class TestBadInput:
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, done.output
         assert "wrote out; out/README.md says how to load it" in done.output
+
+
+PAYLOAD = {
+    "config.py": "import os\nos.system('touch owned')\nmodel = None\n",
+    "config.yaml": "MODEL: !!python/object/apply:os.system ['touch owned']\n",
+}
+
+
+class TestNothingInAFolderIsRun:
+    """Of a folder that somebody else made, with digests that fit."""
+
+    @pytest.fixture(autouse=True)
+    def project(self, tmp_path, monkeypatch):
+        exported.project(tmp_path, monkeypatch, "torchvision", "faster_rcnn")
+
+    def folder(self, detector: dict[str, object], config: str = "config.yaml", text: str = "") -> Path:
+        folder = out(Path())
+        (folder / config).write_text(text or PAYLOAD[config])
+        content = json.loads((folder / card.CARD).read_text())
+        del content["wrote"], content["seal"]
+        names = [each.name for each in folder.iterdir() if each.name != card.CARD]
+        record.write(folder / card.CARD, content | {"engine": "detectron2", "detector": detector}, None, names)
+        return folder
+
+    @pytest.mark.parametrize(
+        ("config", "detector", "said"),
+        [
+            ("config.py", {"config": "config.py", "allow_code": True}, "detector.allow_code: nothing in an exported"),
+            ("config.py", {"config": "config.py"}, "detector.config: 'config.py' is not what"),
+            ("config.yaml", {"config": "config.yaml", "allow_code": True}, "detector.allow_code: nothing in an"),
+            (
+                "config.yaml",
+                {"config": "config.yaml", "allow_code": False},
+                "config.yaml: not YAML: could not determine",
+            ),
+            ("config.yaml", {"config": "../config.yaml"}, "detector.config: '../config.yaml' is not what"),
+            ("config.yaml", {"pretrained": "/elsewhere"}, "detector.pretrained: '/elsewhere' is not what"),
+            ("config.yaml", {"weights": {"allow_pickle": True}}, "detector.weights.allow_pickle: nothing in an"),
+        ],
+    )
+    def test_code(self, config, detector, said):
+        folder = self.folder(detector, config)
+        done = CliRunner().invoke(app, ["detect", str(folder), files()[0], "--to", "found"])
+        assert not list(Path().rglob("owned"))
+        with pytest.raises(UserError) as error:
+            load(folder)
+        assert said in str(error.value)
+        assert isinstance(done.exception, UserError)
+        assert not list(Path().rglob("owned"))
+
+    def test_a_config_that_begins_with_another_file(self):
+        folder = self.folder({"config": "config.yaml"}, text="_BASE_: https://localhost/base.yaml\n")
+        with pytest.raises(UserError, match=r"config\.yaml: not what .* a mapping without _BASE_ is needed"):
+            load(folder)
+
+    def test_no_leave_is_exported(self):
+        given = {"config": "/home/me/Base.yaml", "allow_code": True, "weights": {"file": "a.pkl", "allow_pickle": True}}
+        assert portable(given) == {"config": "config.yaml", "weights": {"file": "a.pkl"}}

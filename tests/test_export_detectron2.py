@@ -87,8 +87,11 @@ def test_a_config_of_ones_own_goes_with_it(tmp_path: Path, monkeypatch: pytest.M
     own.MODEL.ROI_HEADS.NAME, own.MODEL.ROI_HEADS.IN_FEATURES = "StandardROIHeads", ["p2", "p3", "p4", "p5"]
     own.MODEL.ROI_BOX_HEAD.NAME, own.MODEL.ROI_BOX_HEAD.NUM_FC = "FastRCNNConvFCHead", 2
     own.MODEL.ROI_BOX_HEAD.FC_DIM = 16
-    (tmp_path / "own.yaml").write_text(own.dump())
-    detector = exported.project(tmp_path, monkeypatch, "detectron2", "faster_rcnn", config=str(tmp_path / "own.yaml"))
+    plain, tagged = "DETECTIONS_PER_IMAGE: 100", "DETECTIONS_PER_IMAGE: !!python/object/apply:int ['100']"
+    assert plain in own.dump()
+    (tmp_path / "own.yaml").write_text(own.dump().replace(plain, tagged))
+    words = {"config": str(tmp_path / "own.yaml"), "allow_code": True}  # which the exported one needs no more
+    detector = exported.project(tmp_path, monkeypatch, "detectron2", "faster_rcnn", **words)
     export(exported.STUDY, exported.PAIR, paths.TEACHER, 0, tmp_path / "out")
     (tmp_path / "own.yaml").unlink()
     again, _ = load(tmp_path / "out")
