@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import exported
@@ -19,6 +22,7 @@ from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.detect import detect
 from detdistill.detect.drawing import draw
+from detdistill.detect.video import Video, Writer
 from detdistill.export import export
 
 IMAGES = 5
@@ -168,3 +172,52 @@ class TestVideo:
             assert container.streams.video[0].average_rate == 5
         [fault] = found.left_out
         assert fault.startswith("broken.mp4: ")
+
+    @pytest.mark.parametrize(
+        ("matrix", "turns"), [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1), ((1, 0, 0, 1), 0)]
+    )
+    def test_frames_are_turned_as_the_file_is_shown(self, model, matrix, turns):
+        filmed = exported.split().image(0)[:, :48]
+        clip("filmed.mp4", [filmed])
+        content = bytearray(Path("filmed.mp4").read_bytes())
+        place = content.index(struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30), content.index(b"tkhd"))
+        a, b, c, d = (each << 16 for each in matrix)
+        content[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+        Path("turned.mp4").write_bytes(content)
+        [(_, as_filmed)], [(_, upright)] = Video(Path("filmed.mp4")), Video(Path("turned.mp4"))
+        assert torch.equal(upright, as_filmed.rot90(turns, (1, 2)))
+        [image] = detect(model, [Path("turned.mp4")], Path("out")).images
+        assert (image["height"], image["width"]) == tuple(upright.shape[1:])
+
+    def test_uneven_times_are_told_and_kept(self, model):
+        av = pytest.importorskip("av", reason="PyAV is not installed")
+        times = [0.0, 0.1, 0.15, 0.5, 1.25, 1.3]
+        clip("clip.mp4", [exported.split().image(0)] * len(times), [2.0 + time for time in times])
+        found = detect(model, [Path("clip.mp4")], Path("out"))
+        assert [each["seconds"] for each in found.images] == pytest.approx(times)
+        with av.open("out/clip.mp4") as container:
+            assert [frame.time for frame in container.decode(video=0)] == pytest.approx(times, abs=1e-4)
+            stream = container.streams.video[0]
+            assert float(stream.duration * stream.time_base) > times[-1]
+
+    def test_a_frame_that_is_not_later_is_written(self, tmp_path):
+        av = pytest.importorskip("av", reason="PyAV is not installed")
+        with Writer(tmp_path / "clip.mp4", Fraction(5)) as writer:
+            for seconds in (0.0, 0.2, 0.2, 0.1, 0.4):
+                writer.write(torch.zeros(3, 16, 16, dtype=torch.uint8), seconds)
+        with av.open(str(tmp_path / "clip.mp4")) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 5
+
+
+def clip(file: str, frames: Sequence[torch.Tensor], times: Sequence[float] = (0.0,)) -> None:
+    """A video of these frames, uint8 (3, H, W), at these seconds."""
+    av = pytest.importorskip("av", reason="PyAV is not installed")
+    with av.open(file, "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[1:], "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for frame, time in zip(frames, times, strict=True):
+            picture = av.VideoFrame.from_ndarray(frame.permute(1, 2, 0).contiguous().numpy(), format="rgb24")
+            picture.pts, picture.time_base = round(1000 * time), Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())

@@ -127,12 +127,12 @@ class _Work:
             file.parent.mkdir(parents=True, exist_ok=True)
             with Writer(file, video.rate) as writer:
                 number = 0
-                for group in _alike(((None, frame) for frame in video), self.batch):
-                    for (_, frame), each in zip(group, self._detect([frame for _, frame in group]), strict=True):
-                        seconds = float(number / video.rate)
+                for group in _alike(video, self.batch):
+                    results = self._detect([frame for _, frame in group])
+                    for (seconds, frame), each in zip(group, results, strict=True):
                         name = source.file.as_posix()
                         self.found.add(each, frame.shape[1:], file_name=name, frame=number, seconds=seconds)
-                        writer.write(draw(frame, each, self.classes))
+                        writer.write(draw(frame, each, self.classes), seconds)
                         number += 1
                         self.tell()
         except UserError as error:

@@ -16,6 +16,8 @@ from detdistill.core.errors import UserError
 
 RATE = 25
 """Frames a second of a video that does not say."""
+TICKS = 60_000
+"""A second of a written video, in which 24, 25, 30, 60 and 30000/1001 frames are whole numbers; MPEG-4 takes 65,535."""
 
 
 class Video:
@@ -42,15 +44,20 @@ class Video:
         except self._error as error:
             raise UserError(f"{file}: a video that cannot be read: {error.strerror}") from None
 
-    def __iter__(self) -> Iterator[Tensor]:
-        """uint8 (3, H, W) a frame. Raises UserError where the file breaks off or cannot be decoded."""
+    def __iter__(self) -> Iterator[tuple[float, Tensor]]:
+        """Seconds since the first one, and uint8 (3, H, W), upright, a frame.
+
+        Raises UserError where the file breaks off or cannot be decoded.
+        """
         import av
 
-        count = 0
+        count, first = 0, 0.0
         try:
             with av.open(str(self._file)) as container:
                 for frame in container.decode(video=0):
-                    yield torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+                    time = float(count / self.rate) if frame.time is None else frame.time
+                    first = first if count else time
+                    yield time - first, _upright(frame)
                     count += 1
         except self._error as error:
             raise UserError(f"{self._file}: cannot be decoded after frame {count}: {error.strerror}") from None
@@ -58,11 +65,21 @@ class Video:
             raise UserError(f"{self._file}: a video without a frame that can be decoded")
 
 
+def _upright(frame: Any) -> Tensor:
+    """uint8 (3, H, W), turned as the file says that it is shown: a phone films on its side."""
+    pixels = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+    return pixels.rot90(round(frame.rotation / 90), (1, 2))
+
+
 class Writer:
-    """A video to write: H.264 where the library can, else MPEG-4; the first frame sets its size. A context manager."""
+    """A video to write: H.264 where the library can, else MPEG-4; the first frame sets its size. A context manager.
+
+    Args:
+        rate: frames a second, on average.
+    """
 
     def __init__(self, file: Path, rate: Fraction):
-        self._file, self._rate = file, rate
+        self._file, self._rate, self._tick = file, rate, -1
         self._container: Any = None
         self._stream: Any = None
 
@@ -76,8 +93,8 @@ class Writer:
             self._container.mux(self._stream.encode())
             self._container.close()
 
-    def write(self, frame: Tensor) -> None:
-        """One more frame, uint8 (3, H, W)."""
+    def write(self, frame: Tensor, seconds: float) -> None:
+        """One more frame, uint8 (3, H, W), and when it is shown; one that is not later than the last one is, just."""
         import av
 
         height, width = (side - side % 2 for side in frame.shape[1:])  # the encoders take even sides alone
@@ -86,5 +103,10 @@ class Writer:
             codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
             self._stream = self._container.add_stream(codec, rate=self._rate)
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+            self._stream.codec_context.time_base = Fraction(1, TICKS)
+            self._stream.codec_context.max_b_frames = 0  # with them, a video of uneven times is told too short
         pixels = frame[:, :height, :width].permute(1, 2, 0).contiguous().numpy()
-        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        self._tick = max(self._tick + 1, round(seconds * TICKS))
+        picture.pts, picture.time_base, picture.duration = self._tick, Fraction(1, TICKS), round(TICKS / self._rate)
+        self._container.mux(self._stream.encode(picture))
