@@ -22,6 +22,7 @@ from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.detect import detect
 from detdistill.detect.drawing import draw
+from detdistill.detect.sources import find
 from detdistill.detect.video import Video, Writer
 from detdistill.export import export
 
@@ -118,16 +119,62 @@ def test_names_that_do_not_exist_are_all_told_before_any_work(model):
         ((Path("none"), [Path("pictures")], Path("out")), "none: no such folder; `detdistill export` writes one"),
         ((Path("model"), [Path("pictures")], Path("pictures")), "pictures: not empty; nothing is overwritten"),
         ((Path("model"), [Path("text.txt")], Path("out")), "text.txt: a broken or truncated image"),
-        ((Path("model"), [Path("pictures"), Path("copy/other.png")], Path("out")), "copy/other.png: would be drawn to"),
+        ((Path("model"), [Path("pictures"), Path("copy/other.jpg")], Path("out")), "copy/other.jpg: would be drawn to"),
     ],
 )
 def test_one_line_each(model, arguments, said):
     Path("text.txt").write_text("no image")
     Path("copy").mkdir()
-    Image.new("RGB", (8, 8)).save("copy/other.png")
+    Image.new("RGB", (8, 8)).save("copy/other.jpg")
     with pytest.raises(UserError) as error:
         detect(*arguments)
     assert str(error.value).startswith(said)
+
+
+class TestSources:
+    def drawn(self, *given: str) -> dict[str, str]:
+        return {source.file.as_posix(): source.drawn.as_posix() for source in find([Path(each) for each in given])}
+
+    @pytest.fixture(autouse=True)
+    def here(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+
+    def put(self, *names: str) -> None:
+        for name in names:
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).touch()
+
+    def test_names_stay_apart(self):
+        self.put("in/a.png", "in/a.mp4", "in/x.gif", "in/x.bmp", "in/x.gif.png", "in/b.MOV", "in/b.mkv", "in/y.jpg")
+        assert self.drawn("in") == {
+            "in/a.mp4": "a.mp4",
+            "in/a.png": "a.png",
+            "in/b.MOV": "b.MOV.mp4",
+            "in/b.mkv": "b.mkv.mp4",
+            "in/x.bmp": "x.bmp.png",
+            "in/x.gif": "x.gif.png",
+            "in/x.gif.png": "x.gif.png.png",
+            "in/y.jpg": "y.png",
+        }
+
+    def test_of_two_folders_too(self):
+        self.put("one/x.jpg", "two/x.png", "two/y.png")
+        assert self.drawn("one", "two", "two/y.png") == {
+            "one/x.jpg": "x.jpg.png",
+            "two/x.png": "x.png.png",
+            "two/y.png": "y.png",
+        }
+
+    def test_linked_folders_are_searched_once_round(self):
+        self.put("in/a.png", "other/deep/b.png")
+        Path("in/link").symlink_to(Path("other").resolve())
+        Path("other/deep/round").symlink_to(Path("in").resolve())
+        assert self.drawn("in") == {"in/a.png": "a.png", "in/link/deep/b.png": "link/deep/b.png"}
+
+    def test_hidden_files_are_passed_over_unless_named(self):
+        self.put("in/x.jpg", "in/._x.jpg", "in/.cache/y.jpg", "in/__MACOSX/z.jpg")
+        assert self.drawn("in") == {"in/x.jpg": "x.png"}
+        assert self.drawn("in/._x.jpg") == {"in/._x.jpg": "._x.png"}
 
 
 def test_a_box_is_drawn_where_it_is_and_small_images_grow():

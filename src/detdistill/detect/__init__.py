@@ -116,14 +116,14 @@ class _Work:
             results = self._detect([image for _, image in group])
             for (source, image), each in zip(group, results, strict=True):
                 self.found.add(each, image.shape[1:], file_name=source.file.as_posix())
-                _save(self.to / source.place.with_name(f"{source.place.name}.png"), draw(image, each, self.classes))
+                _save(self.to / source.drawn, draw(image, each, self.classes))
                 self.tell()
 
     def video(self, source: Source, begin: Callable[[int | None], None]) -> None:
         try:
             video = Video(source.file)
             begin(video.frames)
-            file = self.to / source.place.with_name(f"{source.place.name}.mp4")
+            file = self.to / source.drawn
             file.parent.mkdir(parents=True, exist_ok=True)
             with Writer(file, video.rate) as writer:
                 number = 0
