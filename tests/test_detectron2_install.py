@@ -1,6 +1,7 @@
 """Detectron2 where it is not installed, and `make detectron2`: what it registers, and what its extension computes."""
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -52,6 +53,30 @@ def test_the_version_names_the_commit_of_a_checkout_alone(step: ModuleType, sour
     assert step.commit(sources) == "local"
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
     assert step.commit(about) == f"g{head[:12]}"
+    (about / "sources" / "detectron2" / "__init__.py").write_text('__version__ = "0.6"  # changed\n')
+    assert step.commit(about) == f"g{head[:12]}.dirty"
+
+
+def test_an_interrupted_checkout_is_made_anew(
+    step: ModuleType, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = ["git", "-C", str(sources), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "all"]):
+        subprocess.run([*git, *command], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    monkeypatch.setattr(step, "SOURCE", str(sources))
+    monkeypatch.setattr(step, "COMMIT", head)
+    folder = tmp_path / "detectron2"
+    step.fetch(folder)
+    package = folder / "detectron2" / "__init__.py"
+    assert package.is_file()
+    shutil.rmtree(folder / "detectron2")  # git has the commit, but its files have not come out of it
+    (folder / ".git" / "index.lock").touch()
+    step.fetch(folder)
+    assert package.is_file()
+    package.write_text("# mine")
+    step.fetch(folder)
+    assert package.read_text() == "# mine"
 
 
 def test_registered_sources_are_a_package_that_pip_lists_and_removes(

@@ -6,6 +6,7 @@ it torchvision's operators are used, which is enough for the detectors of this p
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -14,6 +15,7 @@ from pathlib import Path
 from environment import VENV, pip, run
 
 PYTHON = str(VENV / "bin" / "python")
+PACKAGE = Path("detectron2", "__init__.py")
 LOCK = Path(__file__).with_name("detectron2.lock")
 SOURCE = "https://github.com/facebookresearch/detectron2"
 COMMIT = "02b5c4e295e990042a714712c21dc79b731e8833"  # main of June 2026
@@ -22,8 +24,8 @@ COMMIT = "02b5c4e295e990042a714712c21dc79b731e8833"  # main of June 2026
 def main() -> None:
     given = os.environ.get("DETECTRON2")
     folder = Path(given).resolve() if given else VENV / "detectron2"
-    if given and not (folder / "detectron2" / "__init__.py").is_file():
-        sys.exit(f"error: DETECTRON2: {folder} holds no detectron2/__init__.py")
+    if given and not (folder / PACKAGE).is_file():
+        sys.exit(f"error: DETECTRON2: {folder} holds no {PACKAGE}")
     if not given:
         fetch(folder)
     pip("--require-hashes", "--requirement", str(LOCK))
@@ -38,16 +40,26 @@ def main() -> None:
 
 
 def commit(folder: Path) -> str:
-    """What its version ends in: the commit that is checked out there, `local` where the folder is no checkout."""
-    asked = ["git", "-C", str(folder), "rev-parse", "--show-toplevel", "--short=12", "HEAD"]
-    said = subprocess.run(asked, check=False, capture_output=True, text=True).stdout.splitlines()
-    return f"g{said[1]}" if said[:1] == [str(folder)] else "local"  # a checkout of something else may lie about it
+    """What its version ends in: the commit that is checked out there, and `.dirty` where its files are others.
+
+    `local` where the folder is no checkout.
+    """
+    top, _, name = asked(folder, "rev-parse", "--show-toplevel", "--short=12", "HEAD").partition("\n")
+    if top != str(folder):  # a checkout of something else may lie about it
+        return "local"
+    return f"g{name}.dirty" if asked(folder, "status", "--porcelain", "--untracked-files=no") else f"g{name}"
+
+
+def asked(folder: Path, *question: str) -> str:
+    """What git says of that folder; nothing where it is in no checkout."""
+    command = ["git", "-C", str(folder), *question]
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()
 
 
 def register(folder: Path, suffix: str) -> None:
     """Put the sources on the path, as a package that pip lists and removes and whose version names the commit."""
     packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(VENV)}))  # Debian's own scheme is another
-    [version] = re.findall(r'^__version__ = "(.+)"', (folder / "detectron2" / "__init__.py").read_text(), re.MULTILINE)
+    [version] = re.findall(r'^__version__ = "(.+)"', (folder / PACKAGE).read_text(), re.MULTILINE)
     about = packages / f"detectron2-{version}{suffix}.dist-info"
     about.mkdir()
     files = {
@@ -60,14 +72,18 @@ def register(folder: Path, suffix: str) -> None:
 
 
 def fetch(folder: Path) -> None:
-    """The one commit, without its history."""
-    git = ("git", "-C", str(folder))
-    if folder.is_dir() and subprocess.run([*git, "cat-file", "-e", COMMIT], check=False).returncode == 0:
+    """The one commit, without its history, whole or not at all; what an earlier attempt left of it goes."""
+    if (folder / PACKAGE).is_file() and asked(folder, "cat-file", "-t", COMMIT) == "commit":
         return
-    folder.mkdir(exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    git = ("git", "-C", str(partial))
+    partial.mkdir()
     run(*git, "init", "--quiet")
     run(*git, "fetch", "--quiet", "--depth", "1", SOURCE, COMMIT)
     run(*git, "checkout", "--quiet", COMMIT)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
 
 
 if __name__ == "__main__":
