@@ -153,6 +153,15 @@ class TestPrograms:
             found = self.run(monkeypatch, program, photograph)["found"]
             agree((found["boxes"], found["scores"], found["labels"]), ours, 1.0, 0.01, model.label_offset)
 
+    @pytest.mark.parametrize("model", [("torchvision", "faster_rcnn", ODD)], indirect=True)
+    def test_torchvision_on_images_that_need_no_shrinking(self, model, monkeypatch):
+        [program] = exported.told(Path("out"))
+        for record, ours in zip(exported.split().records, exported.ours(model), strict=True):
+            file = paths.data(exported.STUDY, "images") / record.file_name
+            found = self.run(monkeypatch, program, file)["found"]
+            assert torch.equal(found["boxes"], ours["boxes"])
+            assert torch.equal(found["scores"], ours["scores"])
+
     @pytest.mark.parametrize("model", [("torchvision", "gfl", ODD)], indirect=True)
     def test_this_package(self, model, monkeypatch):
         [program] = exported.told(Path("out"))
@@ -172,10 +181,15 @@ class TestPrograms:
         find = pipeline("object-detection", model="out", trust_remote_code=True)
         for photograph, ours in zip(exported.photographs(), expected(model), strict=True):
             found = find(str(photograph), threshold=0.0)
-            boxes = torch.tensor([list(each["box"].values()) for each in found])
-            scores = torch.tensor([each["score"] for each in found])
-            labels = [small_data.CLASSES.index(each["label"]) for each in found]
-            agree((boxes, scores, labels), ours, 2.0, 0.01)  # its boxes are in whole pixels
+            agree(self.of_pipeline(found), ours, 2.0, 0.01)  # its boxes are in whole pixels
+        for record, ours in zip(exported.split().records, exported.ours(model), strict=True):
+            found = find(str(paths.data(exported.STUDY, "images") / record.file_name), threshold=0.0)
+            agree(self.of_pipeline(found), ours, 1.001, 1e-5)
+
+    def of_pipeline(self, found: list[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        boxes = torch.tensor([list(each["box"].values()) for each in found])
+        labels = torch.tensor([small_data.CLASSES.index(each["label"]) for each in found])
+        return boxes, torch.tensor([each["score"] for each in found]), labels
 
     @pytest.mark.parametrize(
         "model",
@@ -213,8 +227,13 @@ class TestPrograms:
         read = SimpleNamespace(imread=lambda name: np.array(Image.open(name))[:, :, ::-1])
         monkeypatch.setitem(sys.modules, "cv2", read)
         [program] = exported.told(Path("out"))
-        for photograph, ours in zip(exported.photographs(), expected(model), strict=True):
-            found = self.run(monkeypatch, program, photograph)["found"]
+        small = [paths.data(exported.STUDY, "images") / each.file_name for each in exported.split().records]
+        given = [
+            *zip(exported.photographs(), expected(model), strict=True),
+            *zip(small, exported.ours(model), strict=True),
+        ]
+        for image, ours in given:
+            found = self.run(monkeypatch, program, image)["found"]
             found = found.get("instances", found) if isinstance(found, dict) else found
             own = isinstance(found, dict)
             boxes, scores = (found["boxes"], found["scores"]) if own else (found.pred_boxes.tensor, found.scores)

@@ -153,10 +153,20 @@ def _use(file: str, longest: int | None, edges: tuple[int, int]) -> str:
     shrink = SHRINK.format(longest=longest) if longest else ""
     size = SIZE.format(edges=edges) if edges[0] and edges != (longest, longest) else ""
     if file == LAZY:
-        return USE_LAZY.format(steps=shrink + size, imported=RESIZING if shrink or size else "")
-    if shrink and size:  # DefaultPredictor resizes once
-        return USE_YAML.format(steps=shrink, imported=RESIZING, back=BACK)
-    return USE_YAML.format(steps="", imported="", back="") + (ENLARGED.format(longest=longest) if shrink else "")
+        return USE_LAZY.format(**_steps(shrink + size))
+    if size:  # DefaultPredictor resizes once, by the config
+        return USE_YAML.format(**_steps(shrink), back=BACK if shrink else "")
+    return USE_YAML.format(**_steps(""), back="") + (ENLARGED.format(longest=longest) if shrink else "")
+
+
+def _steps(lines: str) -> dict[str, str]:
+    """What is filled into a program whose image goes through these lines."""
+    return {
+        "imported": RESIZING if lines else "",
+        "image": "image = sized" if lines else "image",
+        "steps": lines,
+        "seen": "sized" if lines else "image",
+    }
 
 
 def _own_config(own: ConfigParams, classes: int) -> CfgNode:
@@ -236,8 +246,8 @@ from detectron2.config import get_cfg
 
 config = get_cfg()
 config.merge_from_file("config.yaml")
-image = sized = cv2.imread("image.png")  # in BGR
-{steps}found = DefaultPredictor(config)(sized)["instances"]
+{image} = cv2.imread("image.png")  # in BGR
+{steps}found = DefaultPredictor(config)({seen})["instances"]
 {back}```
 """
 USE_LAZY = """\
@@ -251,8 +261,8 @@ from detectron2.config import LazyConfig, instantiate
 {imported}
 model = instantiate(LazyConfig.load("config.py").model).eval()
 DetectionCheckpointer(model).load("model.pth")
-image = sized = cv2.imread("image.png")  # in BGR
-{steps}pixels = torch.as_tensor(sized.astype("float32").transpose(2, 0, 1))
+{image} = cv2.imread("image.png")  # in BGR
+{steps}pixels = torch.as_tensor({seen}.astype("float32").transpose(2, 0, 1))
 with torch.no_grad():
     [found] = model([{{"image": pixels, "height": image.shape[0], "width": image.shape[1]}}])
 ```
