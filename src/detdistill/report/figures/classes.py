@@ -1,13 +1,11 @@
 """Gain in AP50 of every recipe by class, as a heat map."""
 
-import textwrap
-
 from matplotlib.figure import Figure
 
 from detdistill.analysis.summary import RecipeStats, Summary, by_level
 from detdistill.dataset.manifest import Manifest
 from detdistill.report import numbers
-from detdistill.report.figures.style import FULL_WIDTH, LABEL, SMALLER, class_labels
+from detdistill.report.figures.style import FULL_WIDTH, SPACING, class_labels, letters_of, rows_of, wrapped
 from detdistill.report.names import Names
 
 MOST = 40
@@ -25,7 +23,8 @@ def draw(summary: Summary, names: Names, manifest: Manifest) -> Figure:
     rows = [(pair, name, stats) for pair, name, stats in by_level(summary) if stats["effect"]]
     gains = [_gains(stats, summary["pairs"][pair]["recipes"][stats["plain"]]) for pair, _, stats in rows]
     classes = _chosen(gains)
-    height = min(0.9 + _ROW * max(len(rows), 4), MOST_HEIGHT)
+    labels = [wrapped(names.across(pair, name)) for pair, name, _ in rows]
+    height = min(1.05 + _ROW * max(map(rows_of, labels), default=1) * max(len(rows), 4), MOST_HEIGHT)
     figure = Figure(figsize=(FULL_WIDTH, height), layout="constrained")
     axes = figure.subplots()
     if not rows or not classes:
@@ -35,14 +34,14 @@ def draw(summary: Summary, names: Names, manifest: Manifest) -> Figure:
     cells = [[100 * each.get(name, float("nan")) for name in classes] for each in gains]
     limit = max((abs(value) for row in cells for value in row if value == value), default=1.0) or 1.0
     image = axes.imshow(cells, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
-    labels = ["\n".join(textwrap.wrap(names.across(pair, name), LABEL)) for pair, name, _ in rows]
     size = min(7.5, 40 * height / len(rows))
-    axes.set_yticks(range(len(rows)), labels, fontsize=size, linespacing=1)
+    axes.set_yticks(range(len(rows)), labels, linespacing=SPACING)
     for label in axes.get_yticklabels():
-        label.set_fontsize(size * (SMALLER if "\n" in label.get_text() else 1))
+        label.set_fontsize(size * letters_of(label.get_text()))
     numbered = dict(zip(manifest.classes, class_labels(manifest.classes, LETTERS), strict=True))
     short = [numbered[name] for name in classes]
     axes.set_xticks(range(len(classes)), short, rotation=0 if max(map(len, short)) < 4 else 90)
+    axes.set_xlabel("Class")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if len(classes) <= WRITTEN:

@@ -1,6 +1,6 @@
 """Gain of every recipe of every pair over its plain student, by level: a forest plot with the verdict in words."""
 
-import textwrap
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,47 +9,63 @@ from matplotlib.transforms import blended_transform_factory
 
 from detdistill.analysis.summary import RecipeStats, Summary, by_level
 from detdistill.report import numbers, verdicts
-from detdistill.report.figures.style import FULL_WIDTH, GREY, INK, LABEL, SMALLER, colour, group, light_grid
+from detdistill.report.figures.style import (
+    FULL_WIDTH,
+    GREY,
+    INK,
+    SPACING,
+    colour,
+    group,
+    letters_of,
+    light_grid,
+    rows_of,
+    wrapped,
+)
 from detdistill.report.literature import Literature
 from detdistill.report.names import Names
 
 ROW_HEIGHT = 0.185  # inches, less where the page is full
 MOST_HEIGHT = 8.4
-_OUTSIDE = 0.75  # inches around the rows
+_OUTSIDE = 0.9  # inches around the rows
 _FONT = 8
 _ALONE, _COMMON = "o", "s"
+_DIAMOND: dict[str, Any] = {"marker": "D", "linestyle": "", "mfc": "none", "mec": GREY}
+_DIAMONDS = {"AP50": _DIAMOND | {"ms": 4.5, "mew": 0.9}, "AP": _DIAMOND | {"ms": 3, "mew": 0.6}}
+"""Of a published gain by its metric: AP is not what the axis measures, so its diamond is slight."""
 
 
 def draw(summary: Summary, names: Names, literature: Literature) -> Figure:
     """A line a recipe under the heading of its level; published gains are open marks, and never decide the axis."""
     rows = by_level(summary)
     groups = list(dict.fromkeys(group(stats["levels"]) for _, _, stats in rows))
-    height = len(rows) + len(groups)
+    labels = {(pair, recipe): wrapped(names.across(pair, recipe)) for pair, recipe, _ in rows}
+    height = len(groups) + sum(rows_of(label) for label in labels.values())
     row = min(ROW_HEIGHT, (MOST_HEIGHT - _OUTSIDE) / max(height, 1))
     size = _FONT * row / ROW_HEIGHT
     figure = Figure(figsize=(FULL_WIDTH, _OUTSIDE + row * max(height, 3)), layout="constrained")
     axes = figure.subplots()
     common = common_methods(summary)
     left, right = _limits([stats for _, _, stats in rows])
-    place = 0
+    place = 0.0
     for title in groups:
         own = [row for row in rows if group(row[2]["levels"]) == title]
         hue = colour(own[0][2]["levels"])
         _beside(axes, place, -6, title, "right", fontweight="bold", fontsize=size, color=hue)
         place -= 1
         for pair, recipe, stats in own:
-            lines = textwrap.wrap(names.across(pair, recipe), LABEL)
-            letters = size * (SMALLER if len(lines) > 1 else 1)
-            _beside(axes, place, -6, "\n".join(lines), "right", fontsize=letters, linespacing=1)
-            _estimate(axes, stats, place, _COMMON if common & set(stats["methods"]) else _ALONE, size)
-            _published(axes, stats, place, (left, right), names.pair(pair), literature)
-            place -= 1
+            label = labels[pair, recipe]
+            middle = place - (rows_of(label) - 1) / 2
+            _beside(axes, middle, -6, label, "right", fontsize=size * letters_of(label), linespacing=SPACING)
+            _estimate(axes, stats, middle, _COMMON if common & set(stats["methods"]) else _ALONE, size)
+            _published(axes, stats, middle, (left, right), names.pair(pair), literature)
+            place -= rows_of(label)
     axes.axvline(0, color=INK, linewidth=0.7)
     axes.set(xlim=(left, right), ylim=(-height + 0.4, 0.6), yticks=[], xlabel="Gain in AP50 (points)")
     axes.spines["left"].set_visible(False)
     light_grid(axes, "x")
     handles = _legend(literature, common, verdicts.judged(summary))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, handletextpad=0.4, columnspacing=1.6)
+    across = -(-len(handles) // 2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=across, handletextpad=0.4, columnspacing=1.6)
     return figure
 
 
@@ -93,7 +109,7 @@ def _published(
         return
     told = literature.published(next(iter(stats["methods"])), family)
     if told and told.gain is not None and limits[0] <= told.gain <= limits[1]:
-        axes.plot([told.gain], [y], "D", ms=4, mfc="none", mec=GREY, mew=0.8, zorder=1)
+        axes.plot([told.gain], [y], **_DIAMONDS[told.metric], zorder=1)
 
 
 def _limits(rows: list[RecipeStats]) -> tuple[float, float]:
@@ -114,5 +130,5 @@ def _legend(literature: Literature, common: set[str], judged: bool) -> list[Line
         papers = numbers.listing([literature.name(method) for method in sorted(common)])
         handles.append(Line2D([], [], color=INK, marker=_COMMON, ms=5, linewidth=0, label=f"{papers}, in every pair"))
     handles.append(Line2D([], [], color=INK, marker=".", ms=2.5, linewidth=0, label="one seed"))
-    published = Line2D([], [], color=GREY, marker="D", mfc="none", ms=4, linewidth=0, label="published (elsewhere)")
-    return [*handles, published]
+    published = [Line2D([], [], **style, label=f"published gain in {metric}") for metric, style in _DIAMONDS.items()]
+    return [*handles, *published]

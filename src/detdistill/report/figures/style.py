@@ -1,6 +1,7 @@
 """One look for every figure: sizes of the printed page, a palette that the colour-blind can read, repeatable SVG."""
 
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -40,8 +41,8 @@ MARKERS = "osD^v"
 
 LABEL = 40
 """Letters of a recipe's name in a line; a set of methods has more."""
-SMALLER = 0.8
-"""The letters of a name in two lines, over those of one."""
+SPACING = 1.1
+"""Between the lines of a name."""
 
 _STYLE: Any = {
     # The one serif family that ships with matplotlib in every weight, so that no machine falls back to another.
@@ -92,6 +93,21 @@ def class_labels(names: Sequence[str], letters: int) -> list[str]:
         drawn = name if all(ord(letter) in known for letter in name) else f"class {number}"
         labels.append(drawn if len(drawn) <= letters else f"{drawn[: letters - 1]}…")
     return [label if labels.count(label) == 1 else f"class {number}" for number, label in enumerate(labels, 1)]
+
+
+def wrapped(name: str) -> str:
+    """A recipe's name in as many lines as it needs."""
+    return "\n".join(textwrap.wrap(name, LABEL))
+
+
+def rows_of(label: str) -> float:
+    """How much taller its row is than one of a single line."""
+    return max(1.0, 0.65 * (label.count("\n") + 1))
+
+
+def letters_of(label: str) -> float:
+    """The size of its letters, over that of a single line."""
+    return 0.9 if "\n" in label else 1.0
 
 
 def colour(levels: list[str]) -> str:
