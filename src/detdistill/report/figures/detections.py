@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from detdistill.analysis.choice import best_recipe
 from detdistill.analysis.contrast import at_best_threshold, found, most_changed
-from detdistill.analysis.matching import NOTHING, Scene, take
+from detdistill.analysis.matching import IOU, NOTHING, Scene, take
 from detdistill.analysis.results import PREDICTIONS
 from detdistill.analysis.summary import PairSummary, Summary
 from detdistill.dataset.manifest import Manifest
@@ -28,8 +28,8 @@ _LABEL_HEIGHT = 0.095  # of a class's name, as a share of the picture's width
 _LETTERS = 10  # of a class's name
 _LETTERS_ACROSS = 125  # of all titles side by side
 
-CORRECT, WRONG, MISSED = "#00c2ff", "#ff7a1a", "#ffffff"
-_MISSED_DASHES = (0.0, (2.0, 1.5))
+RIGHT, WRONG, TRUTH = "#00c2ff", "#ff7a1a", "#ffffff"
+_DASHES = (0.0, (2.0, 1.5))
 ROWS = ("Truth", "Teacher", "Plain student", "Distilled")
 
 
@@ -37,9 +37,18 @@ ROWS = ("Truth", "Teacher", "Plain student", "Distilled")
 class Column:
     """One image, and what teacher, plain and distilled student of one pair detect there; None without results."""
 
-    pair: str
     record: Record
     scenes: list[Scene | None]
+
+    @property
+    def change(self) -> str:
+        """What the distilled student finds over the plain one, in words; none where they cannot be compared."""
+        _, plain, distilled = self.scenes
+        if not plain or not distilled:
+            return ""
+        more = len(found(distilled)) - len(found(plain))
+        told = f"{abs(more)} {'more' if more > 0 else 'fewer'}" if more else "as many"
+        return f"distilled: {told}"
 
 
 def draw(summary: Summary, names: Names, manifest: Manifest) -> Figure:
@@ -72,12 +81,14 @@ def draw(summary: Summary, names: Names, manifest: Manifest) -> Figure:
             shown = _columns(summary["study"], pair, content, records, len(manifest.classes), share)
             for own, column in zip(panels, shown, strict=False):
                 _column(own, column, images, labels)
+                own[0].set_title(column.change, fontsize=7, pad=4)
             best = best_recipe(content)
             chosen = f"distilled: {names.recipe(pair, best)}" if best else "nothing distilled"
             width = int(_LETTERS_ACROSS / each)
             title = f"{names.pair(pair)} ({chosen})"
-            panels[0][0].set_title("\n".join(textwrap.wrap(title, width)[:2]), fontsize=8, loc="left")
-    figure.legend(handles=_legend(), loc="outside lower center", ncols=3)
+            above = [*textwrap.wrap(title, width)[:2], ""]  # the last line is left to the columns
+            panels[0][0].set_title("\n".join(above), fontsize=8, loc="left", pad=4)
+    figure.legend(handles=_legend(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -88,7 +99,7 @@ def _columns(
     shown = [_scenes(study, pair, name, content, records, classes) for name in models(content)]
     _, plain, distilled = shown
     chosen = most_changed(plain, distilled, share) if plain and distilled else range(min(share, len(records)))
-    return [Column(pair, records[index], [scenes[index] if scenes else None for scenes in shown]) for index in chosen]
+    return [Column(records[index], [scenes[index] if scenes else None for scenes in shown]) for index in chosen]
 
 
 def _scenes(
@@ -106,23 +117,32 @@ def _column(panels: list[Axes], column: Column, images: Path, classes: list[str]
     for axes in panels:
         axes.imshow(shown, interpolation="none", extent=(left, right, bottom, top))
     for box, label in zip(record.boxes.tolist(), record.labels.tolist(), strict=True):
-        _box(panels[0], box, classes[label], MISSED)
+        _box(panels[0], box, TRUTH, classes[label])
     for axes, scene in zip(panels[1:], column.scenes, strict=True):
         if scene is None:
             axes.text(0.5, 0.5, "missing", transform=axes.transAxes, ha="center", va="center", backgroundcolor="white")
-            continue
-        taken = take(scene, scene.crowd).tolist()
-        for box, label, right in zip(scene.boxes.tolist(), scene.labels.tolist(), taken, strict=True):
-            _box(axes, box, classes[label], WRONG if right == NOTHING else CORRECT)
-        for index in set(range(len(record.boxes))) - found(scene):
-            _box(axes, record.boxes[index].tolist(), None, MISSED)
+        else:
+            _detected(axes, scene, record, classes)
 
 
-def _box(axes: Axes, box: list[float], text: str | None, hue: str) -> None:
-    """A box with its class above it, or inside where the image ends; one without text is dashed: a missed object."""
+def _detected(axes: Axes, scene: Scene, record: Record, classes: list[str]) -> None:
+    """Right boxes last, so that nothing covers them; a duplicate needs no name, as the right box has it."""
+    right = take(scene, scene.crowd) != NOTHING
+    known = ((scene.overlap >= IOU) & (scene.labels[:, None] == scene.classes)).any(axis=1)
+    for index in set(range(len(record.boxes))) - found(scene):
+        _box(axes, record.boxes[index].tolist(), TRUTH)
+    for box in scene.boxes[known & ~right].tolist():
+        _box(axes, box, WRONG)
+    for hue, chosen in ((WRONG, ~known & ~right), (RIGHT, right)):
+        for box, label in zip(scene.boxes[chosen].tolist(), scene.labels[chosen].tolist(), strict=True):
+            _box(axes, box, hue, classes[label])
+
+
+def _box(axes: Axes, box: list[float], hue: str, text: str | None = None) -> None:
+    """A box with its class above it, or inside where the image ends; one without text is dashed."""
     x1, y1, x2, y2 = box
     edge = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=hue, linewidth=0.9)
-    edge.set_linestyle("solid" if text else _MISSED_DASHES)
+    edge.set_linestyle("solid" if text else _DASHES)
     edge.set_path_effects([patheffects.withStroke(linewidth=1.7, foreground="black", alpha=0.6)])
     axes.add_patch(edge)
     if text:
@@ -134,7 +154,8 @@ def _box(axes: Axes, box: list[float], text: str | None, hue: str) -> None:
 
 def _legend() -> list[Line2D]:
     return [
-        Line2D([], [], color=CORRECT, label="right"),
+        Line2D([], [], color=RIGHT, label="right"),
         Line2D([], [], color=WRONG, label="wrong class or place"),
-        Line2D([], [], color=INK, linestyle=_MISSED_DASHES, label="missed (dashed white)"),
+        Line2D([], [], color=WRONG, linestyle=_DASHES, label="right, but a second time"),
+        Line2D([], [], color=INK, linestyle=_DASHES, label="missed (dashed white)"),
     ]
