@@ -10,7 +10,9 @@ import matplotlib
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from detdistill.analysis.summary import Summary, by_level
 from detdistill.core.files import write_atomic
 from detdistill.distill import taxonomy
 
@@ -118,6 +120,14 @@ def colour(levels: list[str]) -> str:
 def group(levels: list[str]) -> str:
     """What a hue stands for."""
     return taxonomy.label(levels) if len(levels) == 1 else "Several levels"
+
+
+def level_handles(summary: Summary) -> list[Line2D]:
+    """What the hues of a study's recipes stand for, as handles of a legend."""
+    acting = {group(stats["levels"]): colour(stats["levels"]) for _, _, stats in by_level(summary)}
+    return [
+        Line2D([], [], linestyle="", marker="s", ms=6, mew=0, color=hue, label=each) for each, hue in acting.items()
+    ]
 
 
 def panels_of(figure: Figure, pairs: int, **options: Any) -> list[Axes]:
