@@ -1,6 +1,6 @@
-"""Precision against price: AP50 of teacher, plain and distilled student against what they cost to train and to run."""
+"""Precision against price: AP50 of teachers and students against what they cost to train and to run."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,106 +9,120 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from detdistill.analysis.choice import best_recipe
 from detdistill.analysis.cost import Cost
-from detdistill.analysis.summary import Summary, baseline
+from detdistill.analysis.summary import RunStats, Summary, baseline
 from detdistill.core import paths
 from detdistill.report import numbers
-from detdistill.report.figures.style import FULL_WIDTH, INK, MARKERS, PLAIN, TEACHER, colour, light_grid
+from detdistill.report.figures.students import distilled_students, front, plain_students
+from detdistill.report.figures.style import FULL_WIDTH, INK, LEVEL, MARKERS, PLAIN, TEACHER, colour, light_grid
 from detdistill.report.names import Names
 
-_HEIGHT = 2.5  # inches
+_HEIGHT = 2.7  # inches
+_WIDE = 2.6  # the panel of training, over one of the others
 _NARROW = 12  # of a span, whose axis has room for more figures
+RUNNING = ("Parameters", "Operations (MFLOP)", "Latency (ms)")
 
 
 class Model(NamedTuple):
-    """One model of a pair: AP50 in points, and its price on every axis, None where unknown."""
+    """What one of a pair's models reaches in points, and its price on every axis of running it, None where unknown."""
 
-    marker: str
     hue: str
     precision: float
     prices: tuple[float | None, ...]
 
 
-AXES = ("Training (core s)", "Parameters", "Operations (MFLOP)", "Latency (ms)")
-
-
 def draw(summary: Summary, cost: Cost, names: Names) -> Figure:
-    """A panel a price; the shape is the pair, the arrow leads from the plain student to the distilled one."""
+    """Training in full, with the students that none beats; then what running costs, which a pair's students share."""
     figure = Figure(figsize=(FULL_WIDTH, _HEIGHT), layout="constrained")
-    panels = figure.subplots(1, len(AXES), sharey=True)
+    panels = figure.subplots(1, 1 + len(RUNNING), sharey=True, width_ratios=[_WIDE] + [1] * len(RUNNING))
     for pair, marker in zip(summary["pairs"], MARKERS * len(summary["pairs"]), strict=False):
-        teacher, plain, distilled = _models(summary, cost, pair, marker)
-        for place, axes in enumerate(panels):
-            _arrow(axes, plain, distilled, place)
-            for model in (teacher, plain, distilled):
-                _mark(axes, model, place)
-    for axes, label in zip(panels, AXES, strict=True):
-        axes.set(xscale="log", xlabel=label)
-        axes.margins(0.12)
-        low, high = axes.get_xlim()
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < _NARROW else (1, 3), numticks=5))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(lambda value, _: numbers.short(value))
-        light_grid(axes, "both")
+        _training(panels[0], summary, cost, pair, marker)
+        models = _models(summary, cost, pair)
+        for place, axes in enumerate(panels[1:]):
+            _running(axes, models, place, marker)
+    for axes, label in zip(panels, ("Training (core s)", *RUNNING), strict=True):
+        _scale(axes, label)
     panels[0].set_ylabel("Test AP50 (%)")
-    figure.legend(handles=_legend(summary, names), loc="outside lower center", ncols=6, handletextpad=0.3)
+    figure.legend(handles=_legend(summary, names), loc="outside lower center", ncols=4, handletextpad=0.3)
     return figure
 
 
-def _models(summary: Summary, cost: Cost, pair: str, marker: str) -> tuple[Model | None, Model | None, Model | None]:
-    """Teacher, plain student, and the distilled one that validation chose, its teacher's share in its cost."""
+def _training(axes: Axes, summary: Summary, cost: Cost, pair: str, marker: str) -> None:
+    """All students of a pair at all that their training costs; the chosen one also without its teacher."""
     content, costs = summary["pairs"][pair], cost["pairs"][pair]
-    latency, best = costs["latency"] or {}, best_recipe(content)
+    plain, taught, best = plain_students(content, costs), distilled_students(content, costs), best_recipe(content)
+    ahead = front([*plain, *taught])
+    line = [each.paid for each in ahead], [each.mean for each in ahead]
+    axes.step(*line, where="post", color=PLAIN, linewidth=0.8, zorder=1)
+    for student in taught:
+        chosen = student.recipe == best
+        if chosen:
+            axes.plot([student.alone, student.paid], [student.mean] * 2, color=student.hue, linewidth=0.8, zorder=2)
+            _mark(axes, student.alone, student.mean, marker, student.hue)
+        style: dict[str, Any] = {"mfc": "white", "mec": student.hue, "mew": 0.9 if chosen else 0.6}
+        axes.plot([student.paid], [student.mean], marker, ms=5.5 if chosen else 2.5, zorder=3 if chosen else 2, **style)
+    for student in plain:
+        _mark(axes, student.alone, student.mean, marker, PLAIN)
+        told, at = f"{student.schedule:g}×" if len(plain) > 1 else "", (student.alone, student.mean)
+        axes.annotate(told, at, (-5, 3), textcoords="offset points", ha="right", fontsize=6.3, color=PLAIN)
+    teacher, seconds = content["teacher"]["AP50"]["mean"], costs["teacher_core_seconds"]
+    if teacher is not None and seconds:
+        _mark(axes, seconds, 100 * teacher, marker, TEACHER)
 
-    def model(stats, hue, training, side):  # type: ignore[no-untyped-def]
-        mean = stats["AP50"]["mean"] if stats else None
-        if mean is None:
+
+def _models(summary: Summary, cost: Cost, pair: str) -> tuple[Model | None, Model | None, Model | None]:
+    """Teacher, plain student, and the distilled one that validation chose."""
+    content, latency = summary["pairs"][pair], cost["pairs"][pair]["latency"] or {}
+    best = content["recipes"].get(best_recipe(content) or "")
+
+    def model(stats: RunStats | None, hue: str, side: str) -> Model | None:
+        if stats is None or stats["AP50"]["mean"] is None:
             return None
         flops = stats["flops"] / 1e6 if stats["flops"] else None
-        return Model(marker, hue, 100 * mean, (training, stats["parameters"], flops, latency.get(side)))
+        return Model(hue, 100 * stats["AP50"]["mean"], (stats["parameters"], flops, latency.get(side)))
 
-    plain = costs["recipes"][content["plain"][0]]["core_seconds"] if content["plain"] else None
-    taught, hue = None, INK
-    if best:
-        own = costs["recipes"][best]
-        taught, hue = own["with_teacher"] or own["core_seconds"], colour(content["recipes"][best]["levels"])
     return (
-        model(content["teacher"], TEACHER, costs["teacher_core_seconds"], paths.TEACHER),
-        model(baseline(content), PLAIN, plain, paths.STUDENT),
-        model(content["recipes"].get(best or ""), hue, taught, paths.STUDENT),
+        model(content["teacher"], TEACHER, paths.TEACHER),
+        model(baseline(content), PLAIN, paths.STUDENT),
+        model(best, colour(best["levels"]) if best else INK, paths.STUDENT),
     )
 
 
-def _mark(axes: Axes, model: Model | None, place: int) -> None:
-    if model and (price := model.prices[place]):
-        axes.plot([price], [model.precision], model.marker, ms=6, mfc=model.hue, mec="white", mew=0.6, zorder=3)
-
-
-def _arrow(axes: Axes, plain: Model | None, distilled: Model | None, place: int) -> None:
+def _running(axes: Axes, models: tuple[Model | None, Model | None, Model | None], place: int, marker: str) -> None:
+    _, plain, distilled = models
     if plain and distilled and (start := plain.prices[place]) and (end := distilled.prices[place]):
-        style = {
-            "arrowstyle": "-|>",
-            "color": distilled.hue,
-            "lw": 1.0,
-            "shrinkA": 3,
-            "shrinkB": 3,
-            "mutation_scale": 7,
-        }
+        style = {"arrowstyle": "-|>", "color": distilled.hue, "shrinkA": 3, "shrinkB": 3, "mutation_scale": 7}
         axes.annotate("", (end, distilled.precision), (start, plain.precision), arrowprops=style)
+    for model in models:
+        if model and (price := model.prices[place]):
+            _mark(axes, price, model.precision, marker, model.hue)
+
+
+def _mark(axes: Axes, price: float, precision: float, marker: str, hue: str) -> None:
+    axes.plot([price], [precision], marker, ms=6, mfc=hue, mec="white", mew=0.6, zorder=3)
+
+
+def _scale(axes: Axes, label: str) -> None:
+    axes.set(xscale="log", xlabel=label)
+    axes.margins(0.12)
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < _NARROW else (1, 3), numticks=5))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: numbers.short(value))
+    light_grid(axes, "both")
 
 
 def _legend(summary: Summary, names: Names) -> list[Line2D]:
-    def handle(marker: str, hue: str, label: str) -> Line2D:
-        return Line2D([], [], linestyle="", marker=marker, ms=6, mfc=hue, mec="white", label=label)
+    def handle(marker: str, label: str, **style: Any) -> Line2D:
+        usual: dict[str, Any] = {"linestyle": "", "marker": marker, "ms": 5.5, "mec": "white"}
+        return Line2D([], [], **usual | style, label=label)
 
     pairs = zip(summary["pairs"], MARKERS * len(summary["pairs"]), strict=False)
     return [
-        *(
-            Line2D([], [], linestyle="", marker=mark, ms=5, mfc="none", mec=INK, label=names.pair(pair))
-            for pair, mark in pairs
-        ),
-        handle("o", TEACHER, "teacher"),
-        handle("o", PLAIN, "plain student"),
-        Line2D(
-            [], [], color=INK, marker=">", ms=4, linewidth=1, label="to the distilled student, in its level's colour"
-        ),
+        *(handle(marker, names.pair(pair), mfc="none", mec=INK) for pair, marker in pairs),
+        handle("o", "teacher", mfc=TEACHER),
+        handle("o", "plain student", mfc=PLAIN),
+        handle("o", "distilled student, in its level's colour", mfc=LEVEL["neck"]),
+        handle("o", "with its share of the teacher", mfc="white", mec=LEVEL["neck"]),
+        handle("o", "other recipes, with that share", mfc="white", mec=LEVEL["neck"], ms=2.5),
+        handle("", "students of a pair that none beats", color=PLAIN, linestyle="-", linewidth=0.8),
     ]
