@@ -30,7 +30,6 @@ from detdistill.report.names import Names
 _HEIGHT, _LOW = 2.9, 2.2  # inches, the second where plain training has one schedule; the panels have all of it but:
 _OUTSIDE = 0.95
 _AXIS = 0.45  # inches of a panel's width
-_LETTERS = {1: 40, 2: 25, 3: 13}  # in a line of a name, by panels in a row
 _NAMED = 0.65  # of the width, at most
 _MOST_TICKS = 4
 LEAST_SPAN = 5.0
@@ -57,7 +56,7 @@ class Panel:
 def draw(summary: Summary, cost: Cost, names: Names) -> Figure:
     """A panel a pair: filled without the teacher, open with a share of its training; the line is plain training."""
     across = across_of(len(summary["pairs"]))
-    told = [_read(summary, cost, pair, names, _LETTERS[across]) for pair in summary["pairs"]]
+    told = [_read(summary, cost, pair, names, across) for pair in summary["pairs"]]
     ladder = any(len(panel.plain) > 1 for panel in told)
     tallest = max(labels.height(side) for panel in told for side in panel.beside)
     height = max(_HEIGHT if ladder else _LOW, _OUTSIDE + tallest)
@@ -82,13 +81,13 @@ def _widths(told: Sequence[Panel], across: int) -> list[float]:
     return [fit * inches + (inside - fit * sum(named)) / across for inches in named]
 
 
-def _read(summary: Summary, cost: Cost, pair: str, names: Names, letters: int) -> Panel:
+def _read(summary: Summary, cost: Cost, pair: str, names: Names, across: int) -> Panel:
     content, costs = summary["pairs"][pair], cost["pairs"][pair]
     plain, recipes = plain_students(content, costs), distilled_students(content, costs)
     ends = plain[-1].alone if len(plain) > 1 else 0.0
     above = [each.alone < ends and each.mean > _line(plain, each.alone) for each in recipes]
     left, right = ([each for each, over in zip(recipes, above, strict=True) if over == side] for side in (True, False))
-    told = {each.recipe: labels.wrapped(names.recipe(pair, each.recipe), letters) for each in recipes}
+    told = {each.recipe: labels.wrapped(names.recipe(pair, each.recipe), across) for each in recipes}
     return Panel(pair, plain, left, right, told)
 
 

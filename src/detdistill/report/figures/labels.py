@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from detdistill.report.figures.style import INK
 
 _SIZE = 6.3
+_LETTERS = {1: 40, 2: 25, 3: 13}
 _LETTER = 0.42 * _SIZE / 72
 LINE = 1.15 * _SIZE / 72
 """Inches that a line takes."""
@@ -19,7 +20,7 @@ WAY = 0.14
 
 
 class Label(NamedTuple):
-    """Where a point lies, and its name in lines."""
+    """Where a point lies, its name in lines, and the hue of the way between them."""
 
     x: float
     y: float
@@ -27,9 +28,9 @@ class Label(NamedTuple):
     hue: str = INK
 
 
-def wrapped(name: str, letters: int) -> str:
-    """A name in lines of so many letters."""
-    return "\n".join(textwrap.wrap(name, letters))
+def wrapped(name: str, panels: int) -> str:
+    """A name in lines that suit one of so many panels in a row."""
+    return "\n".join(textwrap.wrap(name, _LETTERS[panels]))
 
 
 def width(names: Iterable[str]) -> float:
@@ -53,10 +54,10 @@ def column(axes: Axes, labels: Sequence[Label], x: float, line: float, side: Lit
     floor = min(sign * limit for limit in axes.get_ylim())
     places = apart([sign * label.y for label in ranked], [line * _lines(label.name) for label in ranked], floor)
     for label, place in zip(ranked, places, strict=True):
-        axes.plot([label.x, x], [label.y, sign * place], color=INK, linewidth=0.25, alpha=0.5, zorder=0)
+        axes.plot([label.x, x], [label.y, sign * place], color=label.hue, linewidth=0.4, alpha=0.5, zorder=0)
         style: dict[str, Any] = {"ha": "left" if side == "right" else "right", "va": "center", "fontsize": _SIZE}
         at, shift = (x, sign * place), (sign * 1.5, 0)
-        axes.annotate(label.name, at, shift, textcoords="offset points", linespacing=_SPACING, color=label.hue, **style)
+        axes.annotate(label.name, at, shift, textcoords="offset points", linespacing=_SPACING, **style)
 
 
 def apart(wanted: Sequence[float], heights: Sequence[float], floor: float) -> list[float]:
