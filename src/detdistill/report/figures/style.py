@@ -144,17 +144,12 @@ def across_of(pairs: int) -> int:
     return pairs if pairs <= 3 else 2
 
 
-def columns(panels: int) -> int:
-    """Columns of the legend of one of so many panels."""
-    return {1: 5, 2: 3}.get(panels, 2)
-
-
 def legend_below(axes: Axes, panels: int) -> None:
     """A legend under one of so many panels, as wide as it."""
     axes.legend(
         loc="upper center",
         bbox_to_anchor=(0.5, -0.22),
-        ncols=columns(panels),
+        ncols={1: 5, 2: 3}.get(panels, 2),
         fontsize=6.5 if panels > 2 else 7.5,
         handlelength=2.4,
         handletextpad=0.5,
