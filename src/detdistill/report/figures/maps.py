@@ -20,8 +20,8 @@ from detdistill.report.names import Names
 TAP = "neck"
 COLUMNS = ("Truth", "Teacher", "Plain student", "Distilled")
 MOST_WIDTH, MOST_HEIGHT = 1.3, 7.6  # inches, of a panel and of all rows
-_NAMES = 0.45  # inches on the left, for the pairs and their recipes
-_LETTER, _LINES = 0.055, 3  # inches a letter of these takes, and lines
+_NAMES = 0.55  # inches on the left, for the pairs and their recipes
+_LETTER, _LINES = 0.055, 3  # inches a letter of these takes, and their lines above that of neck or backbone
 
 
 def draw(summary: Summary, names: Names, manifest: Manifest) -> Figure:
@@ -41,12 +41,15 @@ def draw(summary: Summary, names: Names, manifest: Manifest) -> Figure:
     shown = picture(record, folder(manifest))
     for (pair, content), (truth, *panels) in zip(pairs.items(), grid, strict=True):
         truth.imshow(shown, interpolation="none", extent=(left, right, bottom, top))
+        drawn = [
+            _map(axes, summary["study"], pair, recipe, content)
+            for axes, recipe in zip(panels, models(content), strict=True)
+        ]
         chosen = best_recipe(content)
         told = f"{names.pair(pair)} ({names.recipe(pair, chosen) if chosen else 'nothing distilled'})"
         letters = max(int(width * tall / _LETTER), 8)
-        truth.set_ylabel("\n".join(textwrap.wrap(told, letters)[:_LINES]), fontsize=7)
-        for axes, recipe in zip(panels, models(content), strict=True):
-            _map(axes, summary["study"], pair, recipe, content)
+        taps = " and ".join(dict.fromkeys(tap for tap in drawn if tap))
+        truth.set_ylabel("\n".join([*textwrap.wrap(told, letters)[:_LINES], taps]), fontsize=7)
         for axes in (truth, *panels):
             axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
@@ -54,18 +57,19 @@ def draw(summary: Summary, names: Names, manifest: Manifest) -> Figure:
     return figure
 
 
-def _map(axes: Axes, study: str, pair: str, recipe: str | None, content: PairSummary) -> None:
-    """The finest level, of the first seed that has results; cells as they are, none smoothed."""
+def _map(axes: Axes, study: str, pair: str, recipe: str | None, content: PairSummary) -> str | None:
+    """The finest level, of the first seed that has results; cells as they are, none smoothed. Where it is from."""
     file = of_first_seed(study, pair, recipe, content, "maps.safetensors")
     if not file or not file.is_file():
         axes.text(0.5, 0.5, "missing", transform=axes.transAxes, ha="center", va="center")
-        return
+        return None
     found = maps.load(intact(file))
     tap = TAP if any(name.startswith(f"{TAP}.") for name in found) else "backbone"
     stride = min(int(name.partition(".")[2]) for name in found if name.startswith(f"{tap}."))
     level = found[f"{tap}.{stride}"]
     extent = (0, level.shape[1] * stride, level.shape[0] * stride, 0)
     axes.imshow(level.numpy(), cmap="viridis", interpolation="none", extent=extent)
+    return tap
 
 
 def _objects(axes: Axes, record: Record) -> None:
