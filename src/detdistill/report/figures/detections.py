@@ -122,11 +122,11 @@ def _column(panels: list[Axes], column: Column, images: Path, classes: list[str]
         if scene is None:
             axes.text(0.5, 0.5, "missing", transform=axes.transAxes, ha="center", va="center", backgroundcolor="white")
         else:
-            _detected(axes, scene, record, classes)
+            mark(axes, scene, record, classes)
 
 
-def _detected(axes: Axes, scene: Scene, record: Record, classes: list[str]) -> None:
-    """Right boxes last, so that nothing covers them; a duplicate needs no name, as the right box has it."""
+def mark(axes: Axes, scene: Scene, record: Record, classes: list[str]) -> None:
+    """What a model detects and misses: right boxes last, so that nothing covers them; duplicates have no name."""
     right = take(scene, scene.crowd) != NOTHING
     known = ((scene.overlap >= IOU) & (scene.labels[:, None] == scene.classes)).any(axis=1)
     for index in set(range(len(record.boxes))) - found(scene):
