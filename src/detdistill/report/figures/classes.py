@@ -24,7 +24,7 @@ def draw(summary: Summary, names: Names, manifest: Manifest) -> Figure:
     gains = [_gains(stats, summary["pairs"][pair]["recipes"][stats["plain"]]) for pair, _, stats in rows]
     classes = _chosen(gains)
     labels = [wrapped(names.across(pair, name)) for pair, name, _ in rows]
-    height = min(1.05 + _ROW * max(map(rows_of, labels), default=1) * max(len(rows), 4), MOST_HEIGHT)
+    height = min(1.0 + _ROW * max(map(rows_of, labels), default=1) * max(len(rows), 4), MOST_HEIGHT)
     figure = Figure(figsize=(FULL_WIDTH, height), layout="constrained")
     axes = figure.subplots()
     if not rows or not classes:

@@ -18,13 +18,12 @@ from detdistill.report.figures.style import (
     TEACHER,
     across_of,
     colour,
-    level_handles,
     light_grid,
     panels_of,
 )
 from detdistill.report.names import Names
 
-_HEIGHT, _OUTSIDE = 2.5, 0.8  # inches, of a row of panels and of that what is not theirs
+_HEIGHT, _OUTSIDE = 2.1, 0.6  # inches, of a row of panels and of that what is not theirs
 _AXIS = 0.45  # inches of a panel's width
 _NAMED = 0.55  # of a panel's width, at most
 
@@ -63,7 +62,6 @@ def draw(summary: Summary, names: Names) -> Figure:
         _ends(axes, curves, FULL_WIDTH / across - _AXIS, height - _OUTSIDE)
     for axes in panels[::across]:
         axes.set_ylabel("Validation AP50 (%)")
-    figure.legend(handles=level_handles(summary), loc="outside lower center", ncols=8, columnspacing=1.2)
     return figure
 
 

@@ -104,7 +104,7 @@ def wrapped(name: str) -> str:
 
 def rows_of(label: str) -> float:
     """How much taller its row is than one of a single line."""
-    return max(1.0, 0.65 * (label.count("\n") + 1))
+    return max(1.0, 0.6 * (label.count("\n") + 1))
 
 
 def letters_of(label: str) -> float:
