@@ -15,8 +15,9 @@ from detdistill.core import paths
 from detdistill.core.files import read_json
 from detdistill.dataset.records import Record
 from detdistill.report import literature
-from detdistill.report.figures import cost, curves, detections, labels, taxonomy
+from detdistill.report.figures import cost, curves, detections, labels, pareto, taxonomy
 from detdistill.report.figures.students import Student, front
+from detdistill.report.figures.style import save
 from detdistill.report.names import Names
 
 
@@ -125,6 +126,14 @@ def test_nothing_covers_a_right_box_and_a_duplicate_is_not_wrong():
     assert wrong.get_linestyle() == right.get_linestyle() != missed.get_linestyle()
     assert duplicate.get_edgecolor() == wrong.get_edgecolor() != right.get_edgecolor()
     assert [text.get_text() for text in axes.texts] == ["dog", "cat"]
+
+
+@pytest.mark.parametrize("figure", [cost, pareto])
+def test_a_figure_has_the_same_bytes_whenever_it_is_drawn(told, tmp_path, figure):
+    files = [tmp_path / f"{number}.svg" for number in range(6)]
+    for file in files:
+        save(file, figure.draw, *told)
+    assert len({file.read_bytes() for file in files}) == 1
 
 
 def test_a_published_gain_says_what_it_is_measured_in():

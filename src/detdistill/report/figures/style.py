@@ -78,9 +78,21 @@ P = ParamSpec("P")
 def save(path: Path, draw: Callable[P, Figure], *args: P.args, **kwargs: P.kwargs) -> None:
     """Draw under this style and write an SVG whose bytes depend on the figure alone."""
     with matplotlib.rc_context(_STYLE):
-        buffer = io.BytesIO()
-        draw(*args, **kwargs).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        buffer, figure = io.BytesIO(), draw(*args, **kwargs)
+        _settle(figure)
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     write_atomic(path, buffer.getvalue())
+
+
+def _settle(figure: Figure) -> None:
+    """Round the places of the panels: the layout's solver gives another last digit from time to time, and a clip path
+    is named by all of them.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        left, bottom, width, height = (round(value, 6) for value in axes.get_position(original=True).bounds)
+        axes.set_position((left, bottom, width, height), which="original")
 
 
 def class_labels(names: Sequence[str], letters: int) -> list[str]:
