@@ -159,9 +159,7 @@ def equal_cost(summary: Summary, cost: Cost) -> str:
     if all(each["low"] is None for each in alone):
         return ""
     above, below = _sides(alone)
-    said = (
-        f"Against plain training of the same core time, {above} of {len(alone)} recipes stand above and {below} below"
-    )
+    said = f"Against plain training of the same core time: {above} of {len(alone)} recipes above, {below} below"
     if taught:
         above, below = _sides(taught)
         said += f"; with a share of their teacher's training, {above} and {below}"
@@ -169,7 +167,7 @@ def equal_cost(summary: Summary, cost: Cost) -> str:
         above, below = _sides(single)
         longer = sum(each["place"] == "longer" for each in single)
         sides = "all" if longer == len(single) else f"{above} and {below}" + (f", and {longer}" if longer else "")
-        said += f"; with its teacher and tuning paid for by one student, {sides}"
+        said += f"; with teacher and tuning paid for by one student, {sides}"
         said += " cost more than the longest plain schedule" if longer else ""
     return f"{said}."
 
