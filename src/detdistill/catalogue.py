@@ -25,6 +25,12 @@ from detdistill.report import literature
 
 FILE = Path(__file__).with_suffix(".yaml")
 WHERE = "detdistill methods"
+HEAD = """\
+# Methods
+
+Written by `detdistill methods --markdown`. Parameters: what a method adds while a ResNet-18
+learns from a ResNet-50, with 256 channels in neck and heads; the student that is left has none.
+"""
 TRUNK = frozenset({"backbone", "neck"})
 ANCHORS = frozenset({"anchors", "anchor_labels", "anchor_targets"})
 DENSE = TRUNK | ANCHORS | {"head_logits", "head_deltas", "head_cls_features", "head_box_features"}
@@ -121,12 +127,7 @@ def as_json() -> str:
 
 def as_markdown() -> str:
     """All methods as a page: a table, then for each what it does and a slice with its published weights."""
-    lines = [
-        "# Methods",
-        "",
-        "Written by `detdistill methods --markdown`. Parameters: what a method adds while a ResNet-18",
-    ]
-    lines += ["learns from a ResNet-50, with 256 channels in neck and heads; the student that is left has none.", ""]
+    lines = HEAD.split("\n")
     lines += ["| level | method | paper | agrees with the released code of |", "|---|---|---|---|"]
     for each in entries():
         held = f"`{each.held}`" if each.held else ""
