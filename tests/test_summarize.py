@@ -133,11 +133,15 @@ def test_predictions_that_are_damaged_or_of_other_images_are_named(own, damage):
         summarize("fake")
 
 
-def test_a_plain_student_that_unlearns_stops_the_study(own):
-    for seed in SEEDS:
+@pytest.mark.parametrize("falls", [(0.02, 0.021, 0.022), (0.3, -0.01, -0.01)], ids=["all seeds", "one seed"])
+def test_a_plain_student_that_unlearns_stops_the_study(own, falls):
+    for seed, fall in zip(SEEDS, falls, strict=True):
         file = paths.run("fake", "retinanet", "plain", seed, "learning.json")
         points = json.loads(file.read_text())
-        points[0]["AP50"] = points[-1]["AP50"] + 0.02
+        points[0]["AP50"] = points[-1]["AP50"] + fall
         file.write_text(json.dumps(points))
+    if min(falls) < 0:  # one seed's bad luck is not unlearning
+        summarize("fake")
+        return
     with pytest.raises(UserError, match=r"retinanet/student\.yaml: plain ends at .* below the .* first validation"):
         summarize("fake")

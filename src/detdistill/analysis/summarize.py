@@ -3,6 +3,10 @@
 A run without results is listed as missing.
 """
 
+from statistics import fmean
+
+from scipy.stats import ttest_1samp
+
 from detdistill.analysis import cost, runs, slices
 from detdistill.analysis.compared import compared, families, family_summary
 from detdistill.analysis.detected import SPLIT, Reader
@@ -16,6 +20,8 @@ from detdistill.core.files import write_json
 from detdistill.core.params import PlainRun, load_study
 from detdistill.core.timing import measure
 from detdistill.dataset import manifest
+
+UNLEARNT = 0.025  # one-sided level of the test that a plain student fell
 
 
 def summarize(study_name: str) -> None:
@@ -36,15 +42,17 @@ def summarize(study_name: str) -> None:
 
 
 def _learnt(study: str, plain: PlainRun, found: Runs) -> None:
-    """Raises UserError where a plain student ends below its first validation: a gain over it would be a recovery."""
+    """Refuse a plain student that ends below its first validation: a gain over it would be a recovery.
+
+    Raises UserError where the fall is larger than a point by a t-test over its seeds; a single seed cannot tell.
+    """
     curves = [[point["AP50"] or 0.0 for point in result.learning] for result in found.results.values()]
-    if not curves:
-        return
-    first, last = (sum(curve[place] for curve in curves) / len(curves) for place in (0, -1))
-    if last < first - NEGLIGIBLE:
+    falls = [curve[0] - curve[-1] for curve in curves]
+    if len(falls) > 1 and ttest_1samp(falls, NEGLIGIBLE, alternative="greater").pvalue < UNLEARNT:
+        first, last = (100 * fmean(curve[place] for curve in curves) for place in (0, -1))
         where = paths.side(study, plain.pair, paths.STUDENT)
         raise UserError(
-            f"{where}: {plain.recipe} ends at {100 * last:.1f} AP50 on validation, below the {100 * first:.1f} of its "
+            f"{where}: {plain.recipe} ends at {last:.1f} AP50 on validation, below the {first:.1f} of its "
             "first validation; a gain over it would be a recovery"
         )
 
