@@ -158,6 +158,12 @@ def schedule_gains(pair: PairSummary) -> dict[float, float]:
     return {each["schedule_factor"] / shortest["schedule_factor"]: mean - start for each, mean in known}
 
 
+def recipe_gains(pair: PairSummary) -> list[float]:
+    """What each recipe of the shortest schedule gives its student in AP50, as far as it is known."""
+    effects = [each["effect"] for each in distilled(pair).values() if each["plain"] in pair["plain"][:1]]
+    return [effect["difference"] for effect in effects if effect]
+
+
 def baseline(pair: PairSummary) -> RecipeStats | None:
     """The plain student of the shortest schedule."""
     return pair["recipes"][pair["plain"][0]] if pair["plain"] else None

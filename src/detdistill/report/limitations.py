@@ -1,6 +1,6 @@
 """What this study cannot show, stated from its own facts."""
 
-from detdistill.analysis.summary import Summary, baseline, by_level, distilled, schedule_gains
+from detdistill.analysis.summary import Summary, baseline, by_level, recipe_gains, schedule_gains
 from detdistill.dataset.manifest import Manifest
 from detdistill.report import numbers, verdicts
 from detdistill.report.names import Names
@@ -64,12 +64,11 @@ def gaps(summary: Summary, names: Names) -> list[str]:
 
 
 def _untrained(summary: Summary, names: Names) -> str:
-    """The pairs whose plain student gains more by a longer schedule than by any recipe."""
+    """The pairs whose plain student gains more by a longer schedule than by any recipe of the shortest."""
     told = []
     for pair, content in summary["pairs"].items():
-        effects = [each["effect"]["difference"] for each in distilled(content).values() if each["effect"]]
-        gains = schedule_gains(content)
-        if effects and gains and next(iter(gains.values())) > max(effects):
+        longer, own = schedule_gains(content), recipe_gains(content)
+        if longer and own and next(iter(longer.values())) > max(own):
             told.append(names.pair(pair))
     if not told:
         return ""

@@ -12,6 +12,7 @@ from detdistill.analysis.summary import (
     baseline,
     by_level,
     distilled,
+    recipe_gains,
     schedule_gains,
 )
 from detdistill.dataset.manifest import Manifest
@@ -65,9 +66,7 @@ def _pair(content: PairSummary, pair: str, names: Names) -> str:
 
 def _longer(content: PairSummary) -> str:
     """What a longer schedule gives without a teacher, and how many recipes give as much; empty without one."""
-    gains = schedule_gains(content)
-    effects = [each["effect"] for each in distilled(content).values() if each["plain"] == content["plain"][0]]
-    found = [effect["difference"] for effect in effects if effect]
+    gains, found = schedule_gains(content), recipe_gains(content)
     if not gains or not found:
         return ""
     first, gain = next(iter(gains.items()))

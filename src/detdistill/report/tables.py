@@ -205,7 +205,7 @@ def regions(summary: Summary, names: Names, literature: Literature) -> Table:
                 continue
             losses = [loss for loss in stats["inside"]["last"] if loss not in (AREA, NATIVE)]
             start = [names.recipe(pair, name), *_inside(stats, AREA), *_inside(stats, NATIVE)]
-            own = _inside(stats, losses[0]) if len(losses) == 1 else ["", ""]
+            own = ["", ""] if len(losses) > 1 else _inside(stats, next(iter(losses), None))
             rows.append([*start, *own])
             if len(losses) > 1:
                 rows += [[f"\u2003{literature.name(loss)}", *[""] * 4, *_inside(stats, loss)] for loss in losses]
@@ -213,12 +213,12 @@ def regions(summary: Summary, names: Names, literature: Literature) -> Table:
     return lean(Table(header, "lrrrrrr", groups, spans))
 
 
-def _inside(stats: RunStats, loss: str) -> list[str]:
-    """At the first validation and at the last: cells in percent, a gradient as its share over theirs."""
+def _inside(stats: RunStats, loss: str | None) -> list[str]:
+    """At the first validation and at the last: cells in percent; a gradient, if any, as its share over theirs."""
     told = []
     for when in ("first", "last"):
         inside = {name: stat["mean"] for name, stat in stats["inside"][when].items()}
-        area, share = inside.get(AREA), inside.get(loss)
+        area, share = inside.get(AREA), inside.get(loss) if loss else None
         dense = numbers.factor(share / area if area and share is not None else None)
         told.append(numbers.points(area) if loss == AREA else dense)
     return told
