@@ -8,10 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported: the tests run in a process a core
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # where the tests' own servers are
+
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture
@@ -33,11 +38,13 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], "Clone"]:
             (original / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, original / file)
 
+    first = Clone(original)
+    first.run("git", "init", "--quiet")
+    first.run("detdistill", "pipeline", "--study", "smoke")
+
     def make(name: str) -> Clone:
         made = Clone(tmp_path_factory.mktemp(name))
         shutil.copytree(original, made.root, dirs_exist_ok=True)
-        made.run("git", "init", "--quiet")
-        made.run("detdistill", "pipeline", "--study", "smoke")
         return made
 
     return make

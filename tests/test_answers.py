@@ -74,11 +74,13 @@ def on_three_levels(family, recipe):
 
 
 @pytest.mark.parametrize("family", RECIPES)
-def test_kept_answers_give_the_losses_and_gradients_of_live_ones(split, family):
+def test_kept_answers_give_the_losses_and_gradients_of_live_ones(split, family, monkeypatch):
     distillation = on_three_levels(family, RECIPES[family])
     found = []
     for kept in (None, answers(split, family, distillation)):
         distillation.answers = kept
+        if kept:
+            monkeypatch.setattr(distillation.teacher, "observe", lambda *_: pytest.fail("the teacher is asked again"))
         distillation.zero_grad()
         terms = losses(split, distillation)
         torch.stack(list(terms.values())).sum().backward()
@@ -91,11 +93,12 @@ def test_kept_answers_give_the_losses_and_gradients_of_live_ones(split, family):
     assert sum("." in term for term in live) >= len(RECIPES[family])
 
 
-def test_detectron2s_roi_head_runs_on_a_kept_neck(split):
+def test_detectron2s_roi_head_runs_on_a_kept_neck(split, monkeypatch):
     student, teacher = (make("faster_rcnn", engine="detectron2") for make in (tiny.detector, tiny.teacher))
     distillation = tiny.distillation("faster_rcnn", RECIPES["faster_rcnn"], student, teacher)
     live = losses(split, distillation)
     distillation.answers = answers(split, "faster_rcnn", distillation)
+    monkeypatch.setattr(teacher, "observe", lambda *_: pytest.fail("the teacher is asked again"))
     torch.testing.assert_close(losses(split, distillation), live, atol=1e-6, rtol=1e-5)
     assert {"mimic", "dkd"} <= {term.partition(".")[0] for term in live}
 

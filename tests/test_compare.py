@@ -161,3 +161,11 @@ def test_a_report_of_an_older_version_is_named(tmp_path):
     (tmp_path / "summary.json").write_text('{"study": "fake", "pairs": {}}')
     with pytest.raises(UserError, match=r"summary\.json: data, params.*missing"):
         compare.read(str(tmp_path))
+
+
+def test_the_summary_that_was_read_is_the_one_that_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths.summary("old").parent.mkdir(parents=True)
+    paths.summary("old").write_text('{"study": "old"}')
+    with pytest.raises(UserError, match=r"^reports/old/summary\.json: data"):
+        compare.read("old")

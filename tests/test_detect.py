@@ -218,7 +218,7 @@ class TestVideo:
             assert sum(1 for _ in container.decode(video=0)) == 7
             assert container.streams.video[0].average_rate == 5
         [fault] = found.left_out
-        assert fault.startswith("broken.mp4: ")
+        assert fault.startswith("broken.mp4: a video that cannot be read: ")
 
     @pytest.mark.parametrize(
         ("matrix", "turns"), [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1), ((1, 0, 0, 1), 0)]

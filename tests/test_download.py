@@ -5,6 +5,7 @@ import io
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from server import Server, serving
@@ -26,6 +27,7 @@ def served(tmp_path, monkeypatch):
     project.mkdir()
     monkeypatch.chdir(project)
     monkeypatch.delenv(download.FOLDER, raising=False)
+    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
     with serving(folder) as address:
         yield folder, address
 
@@ -95,6 +97,12 @@ def test_a_fault_that_stays_is_one_line(served, fault, monkeypatch):
         ready(given)
     assert "\n" not in str(caught.value)
     assert not Path("raw/pets").exists()
+
+
+def test_an_archive_without_the_folder_is_one_line(served):
+    folder, address = served
+    with pytest.raises(UserError, match=r"/a\.tar: has no folder 'dat'$"):
+        ready(source(tar(folder / "a.tar", FILES), address, inside="dat"))
 
 
 def test_files_that_are_there_are_not_asked_for_again(served):

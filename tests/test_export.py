@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from detdistill.analysis.effects import Effect
 from detdistill.cli import app
 from detdistill.core import paths, record
 from detdistill.core.errors import UserError
@@ -74,6 +75,15 @@ def test_torchvision_alone_loads_and_finds_the_same(tmp_path, monkeypatch, famil
         assert torch.equal(one["boxes"], other["boxes"])
         assert torch.equal(one["scores"], other["scores"])
         assert torch.equal(one["labels"], other["labels"] - detector.label_offset)
+
+
+def test_the_card_tells_a_gain_with_its_interval_if_it_has_one():
+    start = "Gain of the recipe in AP50 over the plain student of its schedule: +3.0 points"
+    one_seed = Effect(difference=0.03, low=None, high=None, p=None, verdict=None)
+    assert card._gain(one_seed) == f"{start}."
+    told = card._gain(Effect(difference=0.03, low=0.01, high=0.05, p=0.02, verdict="helps"))
+    assert told.startswith(f"{start} [+1.0, +5.0], the interval of 95 % simultaneous within the pair and schedule")
+    assert told.endswith("; verdict: helps.")
 
 
 def test_a_family_that_torchvision_has_not_says_that_the_package_is_needed(tmp_path, monkeypatch):

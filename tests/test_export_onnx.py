@@ -80,11 +80,12 @@ def test_onnx_runtime_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
     images = torch.stack(exported.images()).numpy()
     whole = [session.run(None, {"images": images[start : start + 20]}) for start in range(0, IMAGES, 20)]
     boxes, scores, labels = (np.concatenate(parts) for parts in zip(*whole, strict=True))
-    for index, expected in enumerate(exported.ours(detector)):
+    ours = exported.ours(detector)
+    for index, expected in enumerate(ours):
         assert len(expected["scores"])
         agree((boxes[index], scores[index], labels[index]), expected)
     [alone] = [session.run(None, {"images": images[:1]})]
-    agree(tuple(each[0] for each in alone), exported.ours(detector)[0])
+    agree(tuple(each[0] for each in alone), ours[0])
     size = (32, 128) if family == "rt_detr" else (75, 101)
     other = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
     found = session.run(None, {"images": other.numpy()})

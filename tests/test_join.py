@@ -1,6 +1,7 @@
 """`detdistill join`: several studies as one report, with verdicts across all of them, and what cannot be joined."""
 
 import copy
+import json
 from pathlib import Path
 
 import fake_study
@@ -121,6 +122,7 @@ def test_the_report_is_written_with_its_summary_and_repeats(studies):
     [
         (lambda study: study.update(data="other"), "their images differ"),
         (lambda study: study.update(seeds=[0, 1]), "seeds: "),
+        (lambda study: study["params"].update(tuning="other"), "tuning differ"),
         (
             lambda study: study["params"].update({"faster_rcnn/pkd": "other", "data": "x"}),
             "data, faster_rcnn/pkd differ",
@@ -175,5 +177,13 @@ def test_a_damaged_cost_is_named(studies):
         file.write_bytes(content.replace(b"1", b"2", 1))
         _, _, error = run("both", *STUDIES, "--title", "Made up")
         assert "cost.json: damaged" in str(error)
+        older = json.loads(content)
+        del older["pairs"]["retinanet"]["recipes"]["pkd"]["single"]
+        file.write_text(json.dumps(older))
+        file.with_name("timing.json").rename("timing.json")
+        _, _, error = run("both", *STUDIES, "--title", "Made up")
+        assert str(error) == "one: retinanet: pkd: single: missing; run `detdistill summarize` of this version"
     finally:
         file.write_bytes(content)
+        if Path("timing.json").exists():
+            Path("timing.json").rename(file.with_name("timing.json"))

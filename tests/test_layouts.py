@@ -1,6 +1,7 @@
 """`study new` on data as people keep them: the same boxes from every layout, and one line for what cannot be read."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -377,7 +378,7 @@ def yolo(own: Path, line: str) -> None:
 )
 def test_a_faulty_line_of_yolo(own, line, said):
     yolo(own, line)
-    assert str(refused(own)) == f"own/labels/cell4.txt: {said}" or said in str(refused(own))
+    assert re.match(rf"own/labels/cell4\.txt: (line 1: )?{re.escape(said)}", str(refused(own)))
 
 
 @pytest.mark.parametrize(

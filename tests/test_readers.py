@@ -103,6 +103,12 @@ def test_resized_images_are_written_and_boxes_and_areas_go_with_them(kind, reque
     assert torch.allclose(split.records[0].areas, whole.areas / 4)
 
 
+def test_what_is_very_long_keeps_a_pixel(voc):
+    Image.new("RGB", (4000, 20)).save(voc / "JPEGImages/img0.jpg")
+    XML.write_text(voc_xml([("RBC", (1, 1, 900, 20))], (4000, 20)))
+    assert make(VOC, resize=96).split("train").image(0).shape == (3, 1, 96)
+
+
 def test_classes_of_the_params_set_the_order(voc):
     assert make(VOC, classes=["WBC", "RBC"]).split("train").records[0].labels.tolist() == [1, 0]
 
@@ -196,6 +202,11 @@ def test_a_missing_xml_or_image(voc):
     XML.with_suffix(".away").rename(XML)
     (voc / "JPEGImages/img0.jpg").unlink()
     assert "img0.xml: its image raw/own/JPEGImages/img0.jpg does not exist" in refuse(VOC)
+
+
+def test_another_kind_of_xml(voc):
+    XML.write_text("<html/>")
+    assert "img0.xml: <annotation> is needed, found <html>" in refuse(VOC)
 
 
 @pytest.mark.parametrize("resize", [None, 64])

@@ -14,7 +14,7 @@ import torch
 import yaml
 from pypdf import PdfReader
 
-from detdistill.analysis.choice import best_recipe
+from detdistill.analysis.choice import best_recipe, shown
 from detdistill.analysis.summarize import summarize
 from detdistill.analysis.summary import by_level, distilled
 from detdistill.core import paths
@@ -30,9 +30,10 @@ from detdistill.report import limitations, literature, numbers, prose, provenanc
 from detdistill.report.citations import Citations
 from detdistill.report.document import document
 from detdistill.report.figures import maps, pictures, schedules
+from detdistill.report.figures import taxonomy as taxonomy_figure
 from detdistill.report.figures.dag import counts
 from detdistill.report.figures.gains import common_methods
-from detdistill.report.figures.style import class_labels
+from detdistill.report.figures.style import MARKS, class_labels
 from detdistill.report.names import Names
 from detdistill.report.step import report
 from detdistill.report.tables import Group, Table, lean
@@ -217,7 +218,7 @@ def test_one_seed_has_no_verdict_and_says_so_once(study):
         ),
         (
             ("hurts", "hurts", "helps", "helps"),
-            "help at neck and head; at backbone it is shown to hurt.",
+            "help at neck and head; at backbone and neck a recipe is shown to hurt.",
         ),
     ],
 )
@@ -229,6 +230,51 @@ def test_the_conclusion_follows_the_verdicts(told, verdicts, said):
     for stats, verdict in zip(recipes.values(), verdicts, strict=True):
         stats["effect"]["verdict"] = verdict
     assert said in prose.conclusion(summary, names)
+
+
+def test_the_conclusion_names_the_pairs_that_are_hurt_and_the_sets_that_help(told):
+    summary, _, names, _ = told
+    for _, name, stats in by_level(summary):
+        stats["effect"]["verdict"] = {"pkd_chen": "helps", "chen": "hurts"}.get(name, "open")
+    said = prose.conclusion(summary, names)
+    assert "at RPN/RoI (Faster R-CNN) a recipe is shown to hurt" in said
+    assert "of several levels at once, PKD + Chen et al., Faster R-CNN helps." in said
+
+
+def test_a_study_without_recipes_says_so(told):
+    summary, cost, names, data = told
+    for content in summary["pairs"].values():
+        content["recipes"] = {name: stats for name, stats in content["recipes"].items() if stats["kind"] == "plain"}
+    said = prose.abstract(summary, cost, names, data)
+    assert said.startswith("What do plain students reach? No recipe of distillation is trained")
+    assert "In conclusion" not in said
+
+
+def test_a_pairs_published_figures_are_those_of_its_family(told):
+    _, _, names, _ = told
+    assert [names.family(pair) for pair in ("faster_rcnn", "faster_rcnn_r50", "rt_detr_small", "mine")] == [
+        "Faster R-CNN",
+        "Faster R-CNN",
+        "RT-DETR",
+        "mine",
+    ]
+
+
+def test_every_pair_has_its_mark_in_the_figure_of_levels(told):
+    summary, _, names, _ = told
+    summary["pairs"] = {f"pair_{n}": summary["pairs"]["retinanet"] for n in range(7)}
+    drawn = " ".join(text.get_text() for text in taxonomy_figure.draw(summary, names, literature.load()).axes[0].texts)
+    assert all(f"{mark} pair_{n}" in drawn for n, mark in enumerate(MARKS))
+    assert f"CrossKD\u00a0{MARKS}" in drawn
+
+
+def test_what_is_shown_beside_a_recipe_is_its_own_plain_student(told):
+    content = told[0]["pairs"]["faster_rcnn"]
+    assert shown(content) == ("plain", "mimic")
+    for name in [name for name, stats in distilled(content).items() if not stats["like"]]:
+        del content["recipes"][name]
+    assert shown(content) == ("plain_2x", "mimic_2x")
+    assert [name for name, _ in tables.compared(content)] == ["teacher", "plain_2x", "mimic_2x"]
 
 
 def test_a_missing_run_is_missing(study):
@@ -383,6 +429,8 @@ def test_how_images_are_varied_is_told_where_they_are(told, tmp_path, monkeypatc
     varied = {
         row[0]: row[1:3] for row in rows(setup_tables.training(plan, names, 4000)) if row[0].startswith("augment")
     }
+    [epochs, *_] = [row[1:3] for row in rows(setup_tables.training(plan, names, 100)) if row[0] == "epochs"]
+    assert epochs == ["160", "160"]
     assert varied == {"augment: flip": [numbers.NONE, "0.5"], "augment: scale": [numbers.NONE, "0.6, 1.5"]}
 
 
@@ -404,6 +452,18 @@ def test_what_a_pair_begins_with_is_said(told):
         "RT-DETR: all students begin with backbone and neck of a Faster R-CNN student that no teacher helped." in said
     )
     assert "Faster R-CNN begins with random weights." in said
+
+
+def test_published_weights_are_no_random_ones(told, tmp_path, monkeypatch):
+    _, _, names, _ = told
+    shutil.copytree("params", tmp_path / "params")
+    monkeypatch.chdir(tmp_path)
+    file = paths.params(fake_study.STUDY, "retinanet", "student")
+    values = yaml.safe_load(file.read_text())
+    values["detector"]["weights"] = "imagenet"
+    file.write_text(yaml.safe_dump(values))
+    said = setup_prose.beginnings(load_study(fake_study.STUDY), names)
+    assert "RetinaNet: all students begin with published weights." in said
 
 
 @pytest.mark.parametrize(
@@ -626,7 +686,7 @@ def test_boxes_that_were_dropped_or_clipped_are_named(told):
     train = data.splits["train"].model_copy(update={"dropped": 7})
     more = setup_prose.faults(data.model_copy(update={"splits": {"train": train}}))
     assert more.startswith("7 annotated boxes were dropped")
-    assert more.endswith("; the manifest has the other 6).")
+    assert more.endswith("; the manifest names more).")
     assert setup_prose.faults(data.model_copy(update={"splits": {"val": data.splits["val"]}})) == ""
 
 

@@ -85,15 +85,18 @@ def weight_changed(clone) -> Iterator[None]:
     file = clone.root / PKD
     before = file.read_text()
     file.write_text(before.replace("6.0", "7.0"))
-    yield
-    file.write_text(before)
+    try:
+        yield
+    finally:
+        file.write_text(before)
 
 
 def kill(driver, training: bool) -> None:
     """`kill -9` of the driver, and of the training that it started or not."""
     family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
     for process in family if training else family[:1]:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            process.kill()
     driver.wait()
     driver.stdout.close()
 

@@ -10,7 +10,7 @@ from detdistill.analysis.dunnett import coverage, quantile
 from detdistill.analysis.effects import NEGLIGIBLE, Family, additive, effects, verdicts
 from detdistill.analysis.equal_cost import Schedule, at_equal_cost, pooled
 from detdistill.analysis.power import half_width, seeds_needed
-from detdistill.analysis.statistics import paired, ratio, stat
+from detdistill.analysis.statistics import difference, paired, stat
 from detdistill.analysis.together import together
 
 shares = st.floats(0, 1, allow_nan=False)
@@ -50,8 +50,9 @@ def test_pairing_uses_only_seeds_that_both_have():
     assert paired({"0": 0.5, "1": 0.6}, {"1": 0.5, "2": 0.1})["values"] == {"1": pytest.approx(0.1)}
 
 
-def test_a_ratio_leaves_out_a_baseline_of_zero():
-    assert ratio({"0": 3.0, "1": 2.0}, {"0": 2.0, "1": 0.0})["values"] == {"0": 1.5}
+def test_a_difference_of_means_needs_both():
+    assert difference(stat({"0": 3.0, "1": 2.0}), stat({"4": 2.0})) == 0.5
+    assert difference(stat({"0": 3.0}), stat({"0": None})) is None
 
 
 @pytest.mark.parametrize(

@@ -120,8 +120,10 @@ def test_validation_chooses_among_the_shortest_schedule(study):
     assert best_recipe(summary()["pairs"]["faster_rcnn"]) == "mimic"
 
 
-@pytest.mark.parametrize("damage", ["cut", "other"])
-def test_predictions_that_are_damaged_or_of_other_images_are_named(own, damage):
+@pytest.mark.parametrize(
+    ("damage", "said"), [("cut", "not the predictions of a run"), ("other", "test: of 11 images, the split has 12")]
+)
+def test_predictions_that_are_damaged_or_of_other_images_are_named(own, damage, said):
     file = paths.run("fake", "retinanet", "pkd", 1, "predictions.safetensors")
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:-100])
@@ -129,7 +131,7 @@ def test_predictions_that_are_damaged_or_of_other_images_are_named(own, damage):
         fake_study.IMAGES["test"] -= 1
         fake_study.silence(own, "retinanet", "pkd", 1)
         fake_study.IMAGES["test"] += 1
-    with pytest.raises(UserError, match="retinanet/pkd/1/predictions"):
+    with pytest.raises(UserError, match=rf"retinanet/pkd/1/predictions.*{said}"):
         summarize("fake")
 
 

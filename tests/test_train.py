@@ -166,8 +166,9 @@ def test_killed_and_resumed_gives_the_same_bytes(tiny, pair, recipe):
     for name in OUTPUTS:
         paths.run("tiny", pair, recipe, 0, name).unlink()
     verb = "student" if recipe == "plain" else "distill"
+    codes, said = [], ""
     for _ in range(2):
-        process = subprocess.Popen(command(verb, pair, recipe, "0"), stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command(verb, pair, recipe, "0"), stderr=subprocess.PIPE, text=True)
         seen = {file: file.stat().st_mtime_ns for file in Path(".scratch").glob("*/checkpoint.pt")}
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
@@ -176,9 +177,12 @@ def test_killed_and_resumed_gives_the_same_bytes(tiny, pair, recipe):
                 break
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        said += process.communicate()[1]
+        codes.append(process.returncode)
+    assert -signal.SIGKILL in codes, "each ended before it was killed"
     finished = subprocess.run(command(verb, pair, recipe, "0"), capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
+    assert "resumed at step" in said + finished.stderr
     assert digests(recipe, pair) == straight
     assert list(Path(".scratch").glob("*/*")) == [Path(".scratch/turn/tiny")]
 

@@ -10,7 +10,6 @@ from detdistill import tune as tuning
 from detdistill.check import check
 from detdistill.core import paths
 from detdistill.core.errors import UserError
-from detdistill.core.files import sha256
 from detdistill.train import step as train
 
 BUDGET = {"seed": 100, "share": 0.3, "factors": [0.5, 2.0], "schedule_factor": 0.5}
@@ -102,20 +101,27 @@ def test_a_killed_tuning_goes_on_to_the_same_bytes(tuned, monkeypatch):
 def test_the_tuned_weight_is_what_training_uses(tuned):
     def model():
         train.train_student("tiny", "small", "pkd", 0)
-        return sha256(paths.run("tiny", "small", "pkd", 0, "model.safetensors"))
+        return load_file(paths.run("tiny", "small", "pkd", 0, "model.safetensors"))
+
+    def apart(one, other):
+        return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
 
     tuning.tune("tiny", "small", "pkd")
-    chosen = found()
-    # PKD's own weight, 6, is in the slice: the scale multiplies it.
-    by_tuning = model()
+    chosen, by_tuning = found(), model()
     paths.params("tiny", "tuning").unlink()
-    scale = chosen["factor"] * chosen["units"]["pkd"]
-    write_slice("small", "pkd", value={"methods": {"pkd": {"weight": 6.0 * scale}}})
-    by_hand = load_file(paths.run("tiny", "small", "pkd", 0, "model.safetensors"))
-    model()
-    again = load_file(paths.run("tiny", "small", "pkd", 0, "model.safetensors"))
-    assert by_tuning
-    assert max(float((by_hand[name].double() - again[name].double()).abs().max()) for name in again) < 1e-4
+    # PKD's own weight, 6, is in the slice: the scale multiplies it.
+    untuned = model()
+    weight = 6.0 * chosen["factor"] * chosen["units"]["pkd"]
+    write_slice("small", "pkd", value={"methods": {"pkd": {"weight": weight}}})
+    assert apart(by_tuning, model()) < 1e-4
+    assert apart(by_tuning, untuned) > 1e-3
+
+
+def test_methods_that_changed_after_tuning_are_told(tuned):
+    tuning.tune("tiny", "small", "pkd")
+    write_slice("small", "pkd", value={"methods": {"cwd": {"weight": 1.0}}})
+    with pytest.raises(UserError, match=r"tuning\.json: units: of pkd, the recipe has cwd"):
+        train.train_student("tiny", "small", "pkd", 0)
 
 
 def test_training_before_its_tuning_is_told(tuned):

@@ -23,6 +23,7 @@ def held(shared):
     """Takes the turn for somebody else, until the test ends."""
     file = shared.root / ".scratch/turn/smoke"
     file.parent.mkdir(parents=True, exist_ok=True)
+    (shared.root / MADE).unlink(missing_ok=True)
     with open(file, "w") as stream:
 
         def take(who):

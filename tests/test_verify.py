@@ -57,6 +57,14 @@ def test_a_flipped_image_and_a_file_that_is_gone_are_found(trained):
     assert [(found.file, found.damaged) for found in verify("tiny")[0]] == [(run("curve.csv"), True), (image, True)]
 
 
+def test_altered_annotations_are_found_with_and_without_the_record_of_their_step(trained):
+    file = paths.data("tiny", "train.json")
+    flip(file)
+    assert [found.file for found in verify("tiny")[0]] == [file]
+    paths.data("tiny", "timing.json").unlink()
+    assert [(found.file, found.damaged) for found in verify("tiny")[0]] == [(file, True)]
+
+
 def test_what_was_made_from_something_else_is_told_apart_from_damage(trained):
     write_slice("small", "teacher", value={"detector": {**DETECTOR, "widths": [8, 24]}, "training": TRAINING})
     found = verify("tiny")[0]

@@ -35,7 +35,8 @@ def verify(study: str) -> tuple[list[Finding], int]:
         UserError: a study whose parameters or data cannot be read.
     """
     findings, count = verify_results(study)
-    return findings + list(_altered_data(study)), count
+    known = {each.file for each in findings}  # an annotation file is among the data step's own
+    return findings + [each for each in _altered_data(study) if each.file not in known], count
 
 
 def verify_results(study: str) -> tuple[list[Finding], int]:
@@ -79,11 +80,16 @@ def _altered_data(study: str) -> Iterator[Finding]:
     for name in data.splits:
         try:
             split = data.split(name)
-        except UserError:  # an annotation file that was altered is among the data step's own
+        except UserError as error:
+            yield _said(error)
             continue
         for index in range(len(split)):
             try:
                 split.image(index)
             except UserError as error:
-                file, _, said = str(error).partition(": ")
-                yield Finding(Path(file), True, said)
+                yield _said(error)
+
+
+def _said(error: UserError) -> Finding:
+    file, _, said = str(error).partition(": ")
+    return Finding(Path(file), True, said)

@@ -279,9 +279,9 @@ def archives(root: Path, count: int, seed: int) -> Row:
     """`data` on archives with a byte changed, cut or added, and on hostile members."""
     row = Row("bad archives")
     bench = Bench(root, row)
-    hostile = [_tar_of("../../precious/evil"), _tar_of("/tmp/evil"), _tar_of("x" * 5000),
-               _zip_of("../../precious/evil"),
-               _zip_of("x" * 5000), _encrypted(), b"\xfd7zXZ\x00rubbish", b""]  # fmt: skip
+    # Archives are unpacked two folders below the project; what lies beside it counts as touched.
+    places = ["../../../precious/evil", str(root.resolve() / "outer/precious/evil"), "x" * 5000]
+    hostile = [*map(_tar_of, places), *map(_zip_of, places), _encrypted(), b"\xfd7zXZ\x00rubbish", b""]
 
     def lay(content: bytes, name: str) -> None:
         bench.lay(raw_voc)

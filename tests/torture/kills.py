@@ -87,7 +87,7 @@ def begin(folder: Path, driver: str) -> subprocess.Popen[str]:
 
 
 def two_at_once(finished: Path, folder: Path) -> Row:
-    """Both drivers and a step by hand, all at the same time; who was refused is started again afterwards."""
+    """Both drivers at the same time; who was refused is started again afterwards."""
     row = Row("two drivers at once")
     study.lay(folder)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)

@@ -16,3 +16,9 @@ def best_recipe(pair: PairSummary) -> str | None:
         if recipe["schedule_factor"] == shortest and (mean := recipe["val_AP50"]["mean"]) is not None
     }
     return max(scored, key=lambda name: scored[name]) if scored else None
+
+
+def shown(pair: PairSummary) -> tuple[str | None, str | None]:
+    """The best recipe's plain student, or the pair's first where no distilled run has results; and the best recipe."""
+    best = best_recipe(pair)
+    return pair["recipes"][best]["plain"] if best else next(iter(pair["plain"]), None), best

@@ -104,8 +104,9 @@ def read(place: str) -> Summary:
 
     Raises UserError when there is none, or one of another version of detdistill.
     """
-    file = Path(place) if Path(place).is_file() else Path(place, "summary.json")
-    return _checked(read_json(file if file.is_file() else paths.summary(place)), str(file))
+    named = Path(place), Path(place, "summary.json")
+    file = next((each for each in named if each.is_file()), paths.summary(place))
+    return _checked(read_json(file), str(file))
 
 
 def committed(study: str) -> Summary:

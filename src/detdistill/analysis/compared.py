@@ -7,7 +7,7 @@ from detdistill.analysis.power import half_width, seeds_needed
 from detdistill.analysis.runs import AllRuns, run_stats
 from detdistill.analysis.sampling import sampling
 from detdistill.analysis.schedules import Schedules
-from detdistill.analysis.statistics import paired, stat
+from detdistill.analysis.statistics import difference, paired, stat
 from detdistill.analysis.summary import FamilySummary, RecipeStats, Tried, Tuned
 from detdistill.analysis.together import Together, together
 from detdistill.core import paths
@@ -93,14 +93,9 @@ def _together(schedules: Schedules, pair: str, family: Family, runs: AllRuns) ->
     return together(family, methods, {run.recipe: runs[pair, run.recipe].validation for run in recipes})
 
 
-def _difference(ours: Mapping[str, float], baseline: Mapping[str, float]) -> float | None:
-    mine, theirs = stat(ours)["mean"], stat(baseline)["mean"]
-    return mine - theirs if mine is not None and theirs is not None else None
-
-
 def _gap_closed(ours: Mapping[str, float], base: Mapping[str, float], teacher: Mapping[str, float]) -> float | None:
     """(ours - baseline) / (teacher - baseline) of the means; a baseline that reaches the teacher leaves no gap."""
-    gain, gap = _difference(ours, base), _difference(teacher, base)
+    gain, gap = difference(stat(ours), stat(base)), difference(stat(teacher), stat(base))
     return gain / gap if gain is not None and gap is not None and gap > 0 else None
 
 

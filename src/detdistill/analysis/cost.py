@@ -19,8 +19,8 @@ class RecipeCost(TypedDict):
     """`core_seconds`, `with_teacher` and `for_one` are of one run, which shares or pays alone what comes before it;
     `step` is core time an image over the plain student's.
 
-    `asking` and `teaching` are what they hold of asking the teacher and of its training; `over_plain` is the larger of
-    them over the training of the plain student of the same schedule.
+    `asking` and `teaching` are what they hold of asking the teacher and of its training; `over_plain` is
+    `with_teacher`, or `core_seconds` without one, over the training of the plain student of the same schedule.
 
     `alone`, `taught` and `single` compare with plain training for these three; `tuning` is in seconds.
     """

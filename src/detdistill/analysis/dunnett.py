@@ -36,7 +36,7 @@ def coverage(limit: float, treated: Sequence[int], control: int, freedom: int) -
 
 @lru_cache(maxsize=1024)
 def quantile(level: float, treated: tuple[int, ...], control: int, freedom: int) -> float:
-    """The limit d of that coverage.."""
+    """The limit d of that coverage."""
     return float(brentq(lambda d: coverage(d, treated, control, freedom) - level, 0.0, 1e4, xtol=1e-9))
 
 

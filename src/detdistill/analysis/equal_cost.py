@@ -2,7 +2,7 @@
 
 The plain students of a pair at their schedules give AP50 against core time, joined by straight lines over the
 logarithm of time. Beyond its ends nothing is said. The error rate is shared out over a pair's recipes (Bonferroni), so
-that the intervals hold for all of them at once.
+that the intervals of one price hold for all of them at once.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, TypedDict
 
 from scipy.special import stdtrit
 
-from detdistill.analysis.effects import ERROR_RATE
+from detdistill.analysis.effects import ERROR_RATE, ROUNDING
 
 
 class Schedule(NamedTuple):
@@ -24,8 +24,8 @@ class Schedule(NamedTuple):
 class EqualCost(TypedDict):
     """A run's `core_seconds`, the AP50 of plain training for as many, and what the recipe has above it.
 
-    `low` and `high` are its 95 % interval, which holds for all recipes of a pair at once. Where the cost is `shorter`
-    or `longer` than every plain schedule's, there is no figure.
+    `low` and `high` are its 95 % interval, which holds for all recipes of a pair at once, at one price. Where the cost
+    is `shorter` or `longer` than every plain schedule's, there is no figure.
     """
 
     core_seconds: float
@@ -77,7 +77,8 @@ def pooled(groups: Sequence[Mapping[str, float]]) -> Spread | None:
     """The spread within the groups, each a recipe's AP50 by seed; None where the seeds show none."""
     freedom = sum(max(len(group) - 1, 0) for group in groups)
     squares = sum((value - _mean(group)) ** 2 for group in groups for value in group.values())
-    return Spread(math.sqrt(squares / freedom), freedom) if freedom and squares else None
+    deviation = math.sqrt(squares / freedom) if freedom else 0.0
+    return Spread(deviation, freedom) if deviation > ROUNDING else None
 
 
 def _part(low: float, high: float, value: float) -> float:

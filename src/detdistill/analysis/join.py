@@ -9,7 +9,7 @@ import copy
 import itertools
 from collections.abc import Sequence
 
-from detdistill.analysis.cost import Cost
+from detdistill.analysis.cost import Cost, RecipeCost
 from detdistill.analysis.effects import Family, effects
 from detdistill.analysis.summary import FamilySummary, PairSummary, RecipeStats, Summary
 from detdistill.core.errors import UserError
@@ -51,7 +51,14 @@ def owners(studies: Sequence[Summary]) -> dict[str, Summary]:
 
 
 def costs(studies: Sequence[Summary], told: Sequence[Cost]) -> Cost:
-    """What the joined pairs cost, each as its own study measured it."""
+    """What the joined pairs cost, each as its own study measured it.
+
+    Raises UserError for a cost of another version of detdistill.
+    """
+    for study, cost in zip(studies, told, strict=True):
+        for pair, content in cost["pairs"].items():
+            for recipe, price in content["recipes"].items():
+                _complete(f"{study['study']}: {pair}: {recipe}", RecipeCost.__required_keys__ - price.keys())
     by_study = {study["study"]: cost for study, cost in zip(studies, told, strict=True)}
     return Cost(pairs={pair: by_study[owner["study"]]["pairs"][pair] for pair, owner in owners(studies).items()})
 
@@ -70,11 +77,13 @@ def repeated(studies: Sequence[Summary]) -> dict[tuple[str, str], float]:
 def _current(study: Summary) -> None:
     for pair, content in study["pairs"].items():
         for recipe, stats in content["recipes"].items():
-            if missing := RecipeStats.__required_keys__ - stats.keys():
-                raise UserError(
-                    f"{study['study']}: {pair}: {recipe}: {', '.join(sorted(missing))}: missing; "
-                    "run `detdistill summarize` of this version"
-                )
+            _complete(f"{study['study']}: {pair}: {recipe}", RecipeStats.__required_keys__ - stats.keys())
+
+
+def _complete(where: str, missing: frozenset[str]) -> None:
+    if missing:
+        listed = ", ".join(sorted(missing))
+        raise UserError(f"{where}: {listed}: missing; run `detdistill summarize` of this version")
 
 
 def _same(first: Summary, other: Summary) -> None:
@@ -83,8 +92,8 @@ def _same(first: Summary, other: Summary) -> None:
         raise UserError(f"{between}: their images differ; only studies of the same images can be joined")
     if first["seeds"] != other["seeds"]:
         raise UserError(f"{between}: seeds: {first['seeds']} and {other['seeds']}; joined studies have the same")
-    common = first["params"].keys() & other["params"].keys() - {"study"}
-    if differing := sorted(name for name in common if first["params"][name] != other["params"][name]):
+    common = first["params"].keys() & other["params"].keys() - {"study"} | {"tuning"}
+    if differing := sorted(name for name in common if first["params"].get(name) != other["params"].get(name)):
         raise UserError(f"{between}: {', '.join(differing)} differ; what joined studies share must be equal")
 
 

@@ -51,10 +51,8 @@ def read_result(study: str, pair: str, recipe: str, seed: int) -> Result | None:
     files = {name: paths.run(study, pair, recipe, seed, name) for name in FILES}
     if not all(path.is_file() for path in files.values()):
         return None
-    for path in files.values():
-        intact(path)
-    learning = read_learning(files[LEARNING])
-    return Result(read_json(files["metrics.json"]), record.read(files["timing.json"]), learning)
+    metrics = read_json(intact(files["metrics.json"]))
+    return Result(metrics, record.read(files["timing.json"]), read_learning(files[LEARNING]))
 
 
 def read_learning(path: Path) -> list[LearningPoint]:

@@ -27,6 +27,7 @@ def paired(ours: Mapping[str, float], baseline: Mapping[str, float]) -> Stat:
     return stat({seed: ours[seed] - baseline[seed] for seed in ours.keys() & baseline.keys()})
 
 
-def ratio(ours: Mapping[str, float], baseline: Mapping[str, float]) -> Stat:
-    """`ours` over `baseline` over the seeds that both have; a baseline of zero is left out."""
-    return stat({seed: ours[seed] / baseline[seed] for seed in ours.keys() & baseline.keys() if baseline[seed]})
+def difference(ours: Stat, baseline: Stat) -> float | None:
+    """Of the means, whichever seeds they have; None where one is not known."""
+    mine, theirs = ours["mean"], baseline["mean"]
+    return mine - theirs if mine is not None and theirs is not None else None

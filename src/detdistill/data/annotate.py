@@ -118,7 +118,7 @@ def _add(
         noted.add_image(image.file, *whole.size, objects, file_sha256=hashlib.sha256(content).hexdigest())
         return
     share = min(1.0, resize / max(whole.size))
-    shown = round(whole.width * share), round(whole.height * share)
+    shown = max(1, round(whole.width * share)), max(1, round(whole.height * share))
     objects = _objects(noted, image, whole.size, shown, labels, faults)
     pixels = np.array(whole.resize(shown, Resampling.BILINEAR))
     name = Path(image.file).with_suffix(".png").as_posix()

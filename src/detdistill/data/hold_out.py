@@ -69,7 +69,7 @@ def draw(files: Sequence[str], root: Path, how: HoldOut) -> dict[str, Literal["v
                 room -= len(groups[name])
         taken = taken or sorted(left, key=lambda name: len(groups[name]))[:1]
         drawn.update({file: split for name in taken for file in groups[name]})
-        left = [name for name in left if name not in taken]
+        left = [name for name in left if groups[name][0] not in drawn]
     return drawn
 
 

@@ -120,13 +120,13 @@ class _Work:
                 self.tell()
 
     def video(self, source: Source, begin: Callable[[int | None], None]) -> None:
+        number = 0
         try:
             video = Video(source.file)
             begin(video.frames)
             file = self.to / source.drawn
             file.parent.mkdir(parents=True, exist_ok=True)
             with Writer(file, video.rate) as writer:
-                number = 0
                 for group in _alike(video, self.batch):
                     results = self._detect([frame for _, frame in group])
                     for (seconds, frame), each in zip(group, results, strict=True):
@@ -136,7 +136,8 @@ class _Work:
                         number += 1
                         self.tell()
         except UserError as error:
-            self.found.left_out.append(str(error))
+            kept = f"; what was found in {number} frames before is kept" if number else ""
+            self.found.left_out.append(f"{error}{kept}")
 
     def _read(self, sources: Sequence[Source]) -> Iterator[tuple[Source, Tensor]]:
         for source in sources:

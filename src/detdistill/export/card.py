@@ -142,12 +142,7 @@ def _figures(trained: Trained) -> str:
     lines = ["\n".join(rows)]
     effect: Effect | None = trained.stats.get("effect") if trained.stats else None  # type: ignore[assignment]
     if effect and trained.teacher:
-        span = "" if effect["low"] is None else f" [{100 * effect['low']:+.1f}, {100 * (effect['high'] or 0.0):+.1f}]"
-        verdict = f"; verdict: {effect['verdict']}" if effect["verdict"] else ""
-        lines.append(
-            f"Gain of the recipe in AP50 over the plain student of its schedule: {100 * effect['difference']:+.1f} "
-            f"points{span}, the interval of 95 % simultaneous within the pair (Dunnett){verdict}."
-        )
+        lines.append(_gain(effect))
     elif not trained.stats:
         lines.append("The study's summary is not there, or is of another training, so there are no intervals.")
     lines.append(
@@ -155,6 +150,16 @@ def _figures(trained: Trained) -> str:
         f"{' x '.join(map(str, trained.metrics['image_size']))} pixels."
     )
     return "\n\n".join(lines)
+
+
+def _gain(effect: Effect) -> str:
+    """With its interval and its verdict, which one seed does not have."""
+    points = f"{100 * effect['difference']:+.1f} points"
+    told = f"Gain of the recipe in AP50 over the plain student of its schedule: {points}"
+    if effect["low"] is not None and effect["high"] is not None:
+        told += f" [{100 * effect['low']:+.1f}, {100 * effect['high']:+.1f}], the interval of 95 % simultaneous within "
+        told += "the pair and schedule (Dunnett)"
+    return f"{told}; verdict: {effect['verdict']}." if effect["verdict"] else f"{told}."
 
 
 def _threshold(trained: Trained) -> str:

@@ -22,7 +22,8 @@ from detdistill.evaluate.predict import as_float
 LINES = """\
 photo = Image.open("image.png").convert("RGB")
 share = min(1, {longest} / max(photo.size))  # as in training
-shown = photo.resize((round(photo.width * share), round(photo.height * share)), Image.Resampling.BILINEAR)
+size = max(1, round(photo.width * share)), max(1, round(photo.height * share))
+shown = photo.resize(size, Image.Resampling.BILINEAR)
 """
 """The rule for who has Pillow alone."""
 

@@ -68,7 +68,6 @@ def read(study: str, pair: str, recipe: str, seed: int) -> Trained:
         raise UserError(f"a pair's teacher is trained once: its seed is {paths.ONCE}, found {seed}")
     detector, side = trained(study, pair, recipe, seed, data)
     run = None if recipe == paths.TEACHER else plan.recipe(pair, recipe)
-    taught = isinstance(run, DistilledRun)
     metrics = _metrics(paths.run(study, pair, recipe, seed, "metrics.json"))
     return Trained(
         study=study,
@@ -89,7 +88,7 @@ def read(study: str, pair: str, recipe: str, seed: int) -> Trained:
         image_size=_image_size(data),
         resize=_resize(study, data),
         teacher=run.teaching if isinstance(run, DistilledRun) else None,
-        methods=list(load_recipe(study, pair, run.source).methods) if isinstance(run, DistilledRun) and taught else [],
+        methods=list(load_recipe(study, pair, run.source).methods) if isinstance(run, DistilledRun) else [],
         metrics=metrics,
         threshold=_threshold(paths.run(study, pair, recipe, seed, PREDICTIONS), data) if metrics else None,
         stats=_stats(study, pair, recipe, seed, metrics) if metrics else None,

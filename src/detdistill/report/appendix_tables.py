@@ -1,6 +1,7 @@
 """The tables of what the results rest on: seeds, sensitivity of the verdicts, tuning."""
 
 from detdistill.analysis.cost import Cost, PairCost
+from detdistill.analysis.power import MOST
 from detdistill.analysis.summary import Summary, distilled
 from detdistill.report import numbers, verdicts
 from detdistill.report.names import Names
@@ -33,7 +34,7 @@ def seeds(summary: Summary, cost: Cost, names: Names) -> Table:
 
 def _needed(wanted: int | None, spread: float | None, cost: PairCost, plain: str) -> list[str]:
     if wanted is None:
-        return [numbers.NONE if spread is None else "> 200", numbers.NONE]
+        return [numbers.NONE if spread is None else f"> {MOST}", numbers.NONE]
     return [str(wanted), numbers.duration(wanted * cost["seed"][plain])]
 
 
@@ -64,9 +65,10 @@ def tuning(summary: Summary, names: Names) -> Table | None:
 
 def sensitivity(summary: Summary, names: Names) -> Table:
     """The gain by Dunnett, by the additive model, and what the choice of test images adds."""
+    interval = " [95 %]" if verdicts.judged(summary) else ""
     header = [
         "Recipe",
-        "Gain\n(points) [95 %]",
+        f"Gain\n(points){interval}",
         "Seeds as blocks\n(points) [95 %]",
         "Over test images\n(points) [95 %]",
         "Verdict",

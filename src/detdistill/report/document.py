@@ -12,7 +12,7 @@ from detdistill.core.params import Study
 from detdistill.dataset.manifest import Manifest
 from detdistill.report import appendix_tables, limitations, numbers, prose, setup_prose, setup_tables, tables, verdicts
 from detdistill.report.citations import Citations
-from detdistill.report.figures import classes, pictures
+from detdistill.report.figures import classes, gains, pictures
 from detdistill.report.figures.dag import counts
 from detdistill.report.literature import REVIEW, Literature
 from detdistill.report.names import Names
@@ -58,6 +58,7 @@ def parts(summary: Summary, cost: Cost, names: Names, literature: Literature, ci
         "study": summary["study"],
         "title": summary["title"],
         "judged": verdicts.judged(summary),
+        "common": bool(gains.common_methods(summary)),
         "no_effect": verdicts.NO_EFFECT,
         "findings": [prose.findings(content, pair, names) for pair, content in pairs.items()],
         "together": [told for pair, content in pairs.items() if (told := prose.together(content, pair, names))],

@@ -38,7 +38,7 @@ def joint(name: str, title: str, studies: Sequence[str]) -> None:
         raise UserError(f"{', '.join(studies)}: name two different studies or more to join")
     if paths.params(name, "study").exists():
         raise UserError(f"{name}: a study has this name; its report would be overwritten")
-    read = [compare.read(study) for study in studies]
+    read = [compare.read(str(intact(paths.summary(study)))) for study in studies]
     told: list[Cost] = [read_json(intact(paths.summary(study).with_name("cost.json"))) for study in studies]  # type: ignore[misc]
     summary, cost, papers = join(name, title, read), costs(read, told), literature.load()
     names = Names(summary, papers)

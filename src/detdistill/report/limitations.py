@@ -10,6 +10,9 @@ ROOM = 0.1
 """How far in AP50 a teacher must be above the plain student for distillation to be seen."""
 LEARNT = 0.3
 """The AP50 of a teacher that has something to teach."""
+TEACHERS = (
+    "Each pair has one teacher, so the spread over seeds is that of the student's training, not of another teacher."
+)
 
 
 def limitations(summary: Summary, names: Names, trained_on: str) -> list[str]:
@@ -19,7 +22,7 @@ def limitations(summary: Summary, names: Names, trained_on: str) -> list[str]:
         *gaps(summary, names),
         _untrained(summary, names),
         _seeds(summary),
-        _teachers(summary),
+        TEACHERS,
         _scale(summary, trained_on),
         _precision(summary, names),
     ]
@@ -96,12 +99,6 @@ def _seeds(summary: Summary) -> str:
         f"With {n} seeds the simultaneous 95 % intervals reach {wide} points: what stays open is not shown, which "
         "is no proof that it is absent. They speak of other seeds on the same test images, and the bootstrap over "
         "images of other images for the same trained students; of both at once neither speaks."
-    )
-
-
-def _teachers(summary: Summary) -> str:
-    return (
-        "Each pair has one teacher, so the spread over seeds is that of the student's training, not of another teacher."
     )
 
 

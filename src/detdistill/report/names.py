@@ -51,6 +51,11 @@ class Names:
         """`Faster R-CNN` for `faster_rcnn`; a family that is not known here keeps its own name."""
         return _FAMILIES.get(pair, pair)
 
+    def family(self, pair: str) -> str:
+        """`Faster R-CNN` for `faster_rcnn_r50`, too: whose published figures are the nearest."""
+        known = [each for each in _FAMILIES if f"{pair}_".startswith(f"{each}_")]
+        return _FAMILIES[max(known, key=len)] if known else pair
+
     def _label(self, pair: str, recipe: str, stats: RecipeStats, literature: Literature) -> str:
         if stats["kind"] == "plain":
             return "Plain student"

@@ -2,9 +2,10 @@
 
 from detdistill.analysis.choice import best_recipe
 from detdistill.analysis.cost import Cost, PairCost
+from detdistill.analysis.effects import Verdict
 from detdistill.analysis.equal_cost import EqualCost
 from detdistill.analysis.errors import KINDS
-from detdistill.analysis.statistics import Stat
+from detdistill.analysis.statistics import difference
 from detdistill.analysis.summary import (
     TERCILES,
     PairSummary,
@@ -33,6 +34,8 @@ def abstract(summary: Summary, cost: Cost, names: Names, manifest: Manifest) -> 
 
 def asked(summary: Summary, data: str) -> str:
     """The question, and what was trained on the data of that name."""
+    if not by_level(summary):
+        return f"What do plain students reach? No recipe of distillation is trained, on {data}."
     recipes = numbers.counted(len(by_level(summary)), "recipe")
     acting = {level for _, _, stats in by_level(summary) for level in stats["levels"]}
     return (
@@ -94,30 +97,43 @@ def _chosen(content: PairSummary, pair: str, names: Names) -> str:
 
 def conclusion(summary: Summary, names: Names) -> str:
     """What the verdicts say of the levels: where distillation helps, where it hurts, and how much stays open."""
+    if not by_level(summary):
+        return ""
     if not verdicts.judged(summary):
         why = "One seed shows" if len(summary["seeds"]) == 1 else "What there is shows"
         return f"{why} no spread, so no interval and no verdict is given: the differences are only described."
-    tried, helped = verdicts.levels(summary), verdicts.levels(summary, "helps")
-    hurt = [level for level in verdicts.levels(summary, "hurts") if level not in helped]
+    tried = verdicts.levels(summary)
+    helped, hurt = verdicts.levels(summary, "helps"), verdicts.levels(summary, "hurts")
     rest = [level for level in tried if level not in (*helped, *hurt)]
-    where = f"at {_of_pairs(summary, helped, names)}" if helped else "at no level"
+    where = f"at {_of_pairs(summary, 'helps', names)}" if helped else "at no level"
     if helped == tried and len(tried) > 1:
-        where = f"at every level tried: {_of_pairs(summary, helped, names)}"
+        where = f"at every level tried: {_of_pairs(summary, 'helps', names)}"
     said = f"In conclusion, distillation is shown to help {where}"
     if helped and rest:
         said += f"; at {verdicts.spoken(rest)} it is not shown to help"
     if hurt:
-        said += f"; at {verdicts.spoken(hurt)} it is shown to hurt"
+        said += f"; at {_of_pairs(summary, 'hurts', names)} a recipe is shown to hurt"
+    for verdict in ("helps", "hurts"):
+        if sets := _sets(summary, verdict, names):
+            plural = verdict if len(sets) == 1 else verdict.removesuffix("s")
+            said += f"; of several levels at once, {numbers.listing(sets)} {plural}"
     return " ".join(each for each in (f"{said}.", _longest(summary), _open(summary)) if each)
 
 
-def _of_pairs(summary: Summary, helped: list[str], names: Names) -> str:
-    """The levels that are helped, each with the pairs where it is if the study has several."""
+def _sets(summary: Summary, verdict: Verdict, names: Names) -> list[str]:
+    """The recipes of several levels that have that verdict."""
+    found = [each for each in by_level(summary) if len(each[2]["levels"]) > 1]
+    return [names.across(pair, name) for pair, name, stats in found if verdicts.word(stats["effect"]) == verdict]
+
+
+def _of_pairs(summary: Summary, verdict: Verdict, names: Names) -> str:
+    """The levels that have a recipe of that verdict, each with the pairs where it has if the study has several."""
+    levels = verdicts.levels(summary, verdict)
     if len(summary["pairs"]) == 1:
-        return verdicts.spoken(helped)
+        return verdicts.spoken(levels)
     told = []
-    for level in helped:
-        pairs = [pair for pair in summary["pairs"] if level in verdicts.levels(summary, "helps", pair=pair)]
+    for level in levels:
+        pairs = [pair for pair in summary["pairs"] if level in verdicts.levels(summary, verdict, pair=pair)]
         told.append(f"{verdicts.spoken([level])} ({numbers.listing([names.pair(pair) for pair in pairs])})")
     return numbers.listing(told)
 
@@ -166,7 +182,8 @@ def equal_cost(summary: Summary, cost: Cost) -> str:
         above, below = _sides(single)
         longer = sum(each["place"] == "longer" for each in single)
         sides = "all" if longer == len(single) else f"{above} and {below}" + (f", and {longer}" if longer else "")
-        said += f"; with teacher and tuning paid for by one student, {sides}"
+        paid = "teacher and tuning" if any(each["tuning"] for each in recipes) else "all of the teacher"
+        said += f"; with {paid} paid for by one student, {sides}"
         said += " cost more than the longest plain schedule" if longer else ""
     return f"{said}."
 
@@ -258,21 +275,17 @@ def changed(content: PairSummary, pair: str, names: Names) -> str:
     if best is None or plain is None or not plain["AP50"]["n"]:
         return ""
     stats = content["recipes"][best]
-    lost = {kind: _less(stats["errors"][kind], plain["errors"][kind]) for kind in KINDS}
+    lost = {kind: difference(stats["errors"][kind], plain["errors"][kind]) for kind in KINDS}
     mistakes = [
         f"{numbers.points(each, signed=True)} ({kind})"
         for kind, each in sorted(lost.items(), key=lambda found: -abs(found[1] or 0))
         if each is not None and abs(each) >= TOLD
     ]
-    sizes = {size: _less(stats["by_size"][size], plain["by_size"][size]) for size in TERCILES}
+    sizes = {size: difference(stats["by_size"][size], plain["by_size"][size]) for size in TERCILES}
     thirds = [f"{numbers.points(each, signed=True)} ({size})" for size, each in sizes.items() if each is not None]
     told = [f"the AP50 lost to mistakes changes by {numbers.listing(mistakes)} points"] if mistakes else []
     told += [f"the gain by thirds of the objects is {numbers.listing(thirds)}"] if thirds else []
     return f"{names.pair(pair)}, {names.recipe(pair, best)} beside plain: {'; '.join(told)}." if told else ""
-
-
-def _less(ours: Stat, plain: Stat) -> float | None:
-    return ours["mean"] - plain["mean"] if ours["mean"] is not None and plain["mean"] is not None else None
 
 
 def sentence(text: str) -> str:

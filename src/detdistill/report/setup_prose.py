@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from detdistill.core import paths
-from detdistill.core.params import Pair, Study
+from detdistill.core.params import Pair, Side, Study, load_side
 from detdistill.dataset.manifest import Manifest
 from detdistill.report import numbers
 from detdistill.report.names import Names
@@ -41,8 +41,7 @@ def faults(manifest: Manifest) -> str:
         if count
     ]
     first = [f"{each.image}, {each.done}: {each.reason}" for split in splits for each in split.faults][:FAULTS_NAMED]
-    rest = dropped + clipped - len(first)
-    named = "; ".join(first) + (f"; the manifest has the other {numbers.count(rest)}" if rest else "")
+    named = "; ".join(first) + ("; the manifest names more" if dropped + clipped > len(first) else "")
     told = numbers.listing(counts)
     return f"{told[0].upper()}{told[1:]} ({named})."
 
@@ -67,12 +66,19 @@ def across(study: Study, names: Names) -> str:
 
 
 def _beginning(study: Study, pair: Pair, names: Names) -> str | None:
+    sides = [load_side(study.study, pair.pair, side) for side in ("teacher", "student")]
+    told = zip(("the teacher", "all students"), sides, (pair.teacher_from, pair.student_from), strict=True)
     parts = [
         f"{what} {'begins' if what == 'the teacher' else 'begin'} with {origin}"
-        for what, file in (("the teacher", pair.teacher_from), ("all students", pair.student_from))
-        if (origin := _origin(study, file, names)) is not None
+        for what, side, file in told
+        if (origin := _origin(study, file, names) or _published(side))
     ]
     return f"{names.pair(pair.pair)}: {numbers.listing(parts)}." if parts else None
+
+
+def _published(side: Side) -> str | None:
+    """What a detector itself says that it begins with."""
+    return "published weights" if side.detector.get("weights") or side.detector.get("pretrained") else None
 
 
 def _origin(study: Study, file: str, names: Names) -> str | None:

@@ -58,7 +58,7 @@ def training(study: Study, names: Names, images: int) -> Table:
     sides = [side for pair in study.pairs for side in _sides(study, pair)]
     rows = [[_words(key), *(_trained(side.training, key) for side in sides)] for key in _TRAINING]
     epochs = (side.training.steps * side.training.batch / images for side in sides)
-    rows.insert(2, ["epochs", *(f"{each:.2g}" for each in epochs)])
+    rows.insert(2, ["epochs", *(f"{each:.2g}" if each < 10 else f"{each:.0f}" for each in epochs)])
     recipes = [side.training.augment or Augmentation() for side in sides]
     varied = [recipe.model_dump(exclude_defaults=True) for recipe in recipes]
     rows += [[f"augment: {key}", *(_value(each.get(key)) for each in varied)] for key in Augmentation.model_fields]

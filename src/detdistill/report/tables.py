@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from detdistill.analysis.choice import best_recipe
+from detdistill.analysis.choice import shown
 from detdistill.analysis.cost import Cost, RecipeCost
 from detdistill.analysis.errors import KINDS
 from detdistill.analysis.statistics import Stat
-from detdistill.analysis.summary import TERCILES, PairSummary, RecipeStats, RunStats, Summary, baseline, distilled
+from detdistill.analysis.summary import TERCILES, PairSummary, RecipeStats, RunStats, Summary, distilled
 from detdistill.core import paths
 from detdistill.distill import taxonomy
 from detdistill.report import numbers, verdicts
@@ -82,7 +82,9 @@ def results(summary: Summary, names: Names, literature: Literature) -> Table:
             stats = content["recipes"][plain]
             rows.append(["", names.recipe(pair, plain), precision(stats, "AP50"), _stat(stats, "AP"), *[""] * 5])
         for recipe, stats in distilled(content).items():
-            rows.append(_distilled(names.recipe(pair, recipe), stats, _published(stats, names.pair(pair), literature)))
+            rows.append(
+                _distilled(names.recipe(pair, recipe), stats, _published(stats, names.family(pair), literature))
+            )
         groups.append(Group(names.pair(pair), rows))
     return lean(Table(header, "llrrrrrrl", groups, label=1))
 
@@ -255,7 +257,5 @@ def models(summary: Summary, cost: Cost, names: Names) -> Table:
 
 
 def compared(content: PairSummary) -> list[tuple[str, RunStats]]:
-    """Teacher, plain student and the distilled one that validation chose, as far as the study has them."""
-    best, plain = best_recipe(content), baseline(content)
-    chosen: list[tuple[str, RunStats]] = [(content["plain"][0], plain)] if plain else []
-    return [(paths.TEACHER, content["teacher"]), *chosen, *([(best, content["recipes"][best])] if best else [])]
+    """Teacher, the distilled student that validation chose and before it its plain one, as far as there are any."""
+    return [(paths.TEACHER, content["teacher"]), *((name, content["recipes"][name]) for name in shown(content) if name)]

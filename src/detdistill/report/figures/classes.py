@@ -2,6 +2,7 @@
 
 from matplotlib.figure import Figure
 
+from detdistill.analysis.statistics import difference
 from detdistill.analysis.summary import RecipeStats, Summary, by_level
 from detdistill.dataset.manifest import Manifest
 from detdistill.report import numbers
@@ -66,12 +67,9 @@ def numbered(manifest: Manifest) -> bool:
 
 def _gains(stats: RecipeStats, plain: RecipeStats) -> dict[str, float]:
     """Class -> difference of the means over seeds, where both have one."""
-    found = {}
-    for name, own in stats["per_class_AP50"].items():
-        base = plain["per_class_AP50"].get(name)
-        if own["mean"] is not None and base and base["mean"] is not None:
-            found[name] = own["mean"] - base["mean"]
-    return found
+    common = [name for name in stats["per_class_AP50"] if name in plain["per_class_AP50"]]
+    gains = {name: difference(stats["per_class_AP50"][name], plain["per_class_AP50"][name]) for name in common}
+    return {name: gain for name, gain in gains.items() if gain is not None}
 
 
 def _chosen(gains: list[dict[str, float]]) -> list[str]:

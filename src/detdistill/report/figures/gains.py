@@ -56,8 +56,9 @@ def draw(summary: Summary, names: Names, literature: Literature) -> Figure:
             label = labels[pair, recipe]
             middle = place - (rows_of(label) - 1) / 2
             _beside(axes, middle, -6, label, "right", fontsize=size * letters_of(label), linespacing=SPACING)
-            _estimate(axes, stats, middle, _COMMON if common & set(stats["methods"]) else _ALONE, size)
-            _published(axes, stats, middle, (left, right), names.pair(pair), literature)
+            marker = _COMMON if len(stats["methods"]) == 1 and common & set(stats["methods"]) else _ALONE
+            _estimate(axes, stats, middle, marker, size)
+            _published(axes, stats, middle, (left, right), names.family(pair), literature)
             place -= rows_of(label)
     axes.axvline(0, color=INK, linewidth=0.7)
     axes.set(xlim=(left, right), ylim=(-height + 0.4, 0.6), yticks=[], xlabel="Gain in AP50 (points)")

@@ -1,5 +1,6 @@
 """Precision against price: AP50 of teachers and students against what they cost to train and to run."""
 
+import itertools
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
@@ -7,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from detdistill.analysis.choice import best_recipe
+from detdistill.analysis.choice import best_recipe, shown
 from detdistill.analysis.cost import Cost
-from detdistill.analysis.summary import RunStats, Summary, baseline
+from detdistill.analysis.summary import RunStats, Summary
 from detdistill.core import paths
 from detdistill.report import numbers
 from detdistill.report.figures.students import distilled_students, front, plain_students
@@ -34,7 +35,7 @@ def draw(summary: Summary, cost: Cost, names: Names) -> Figure:
     """Training in full, with the students that none beats; then what running costs, which a pair's students share."""
     figure = Figure(figsize=(FULL_WIDTH, _HEIGHT), layout="constrained")
     panels = figure.subplots(1, 1 + len(RUNNING), sharey=True, width_ratios=[_WIDE] + [1] * len(RUNNING))
-    for pair, marker in zip(summary["pairs"], MARKERS * len(summary["pairs"]), strict=False):
+    for pair, marker in zip(summary["pairs"], itertools.cycle(MARKERS), strict=False):
         _training(panels[0], summary, cost, pair, marker)
         models = _models(summary, cost, pair)
         for place, axes in enumerate(panels[1:]):
@@ -70,9 +71,9 @@ def _training(axes: Axes, summary: Summary, cost: Cost, pair: str, marker: str) 
 
 
 def _models(summary: Summary, cost: Cost, pair: str) -> tuple[Model | None, Model | None, Model | None]:
-    """Teacher, plain student, and the distilled one that validation chose."""
+    """Teacher, and the distilled student that validation chose after its plain one."""
     content, latency = summary["pairs"][pair], cost["pairs"][pair]["latency"] or {}
-    best = content["recipes"].get(best_recipe(content) or "")
+    plain, best = (content["recipes"].get(name or "") for name in shown(content))
 
     def model(stats: RunStats | None, hue: str, side: str) -> Model | None:
         if stats is None or stats["AP50"]["mean"] is None:
@@ -82,7 +83,7 @@ def _models(summary: Summary, cost: Cost, pair: str) -> tuple[Model | None, Mode
 
     return (
         model(content["teacher"], TEACHER, paths.TEACHER),
-        model(baseline(content), PLAIN, paths.STUDENT),
+        model(plain, PLAIN, paths.STUDENT),
         model(best, colour(best["levels"]) if best else INK, paths.STUDENT),
     )
 
@@ -116,7 +117,7 @@ def _legend(summary: Summary, names: Names) -> list[Line2D]:
         usual: dict[str, Any] = {"linestyle": "", "marker": marker, "ms": 5.5, "mec": "white"}
         return Line2D([], [], **usual | style, label=label)
 
-    pairs = zip(summary["pairs"], MARKERS * len(summary["pairs"]), strict=False)
+    pairs = zip(summary["pairs"], itertools.cycle(MARKERS), strict=False)
     return [
         *(handle(marker, names.pair(pair), mfc="none", mec=INK) for pair, marker in pairs),
         handle("o", "teacher", mfc=TEACHER),

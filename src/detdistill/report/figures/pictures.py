@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from detdistill.analysis.choice import best_recipe
+from detdistill.analysis.choice import shown
 from detdistill.analysis.summary import PairSummary
 from detdistill.core import paths
 from detdistill.dataset.manifest import Manifest
@@ -16,8 +16,8 @@ PIXELS = 360  # of a picture's longer side, about 300 to the inch on paper
 
 
 def models(content: PairSummary) -> tuple[str | None, str | None, str | None]:
-    """Teacher, the first plain student, and the distilled one that validation chose."""
-    return paths.TEACHER, next(iter(content["plain"]), None), best_recipe(content)
+    """Teacher, and the distilled student that validation chose after its plain one."""
+    return paths.TEACHER, *shown(content)
 
 
 def of_first_seed(study: str, pair: str, recipe: str | None, content: PairSummary, name: str) -> Path | None:

@@ -38,8 +38,8 @@ LEVEL = {
 SEVERAL_LEVELS = "#d55e00"
 AGREES, DIFFERS = "#009e73", "#d55e00"
 
-MARKERS = "osD^v"
-"""A shape a pair."""
+MARKERS, MARKS = "osD^v*P", "●■◆▲▼★✚"
+"""A shape a pair, on axes and in text."""
 
 LABEL = 40
 """Letters of a recipe's name in a line; a set of methods has more."""

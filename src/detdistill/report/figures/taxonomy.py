@@ -10,13 +10,12 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from detdistill.analysis.summary import Summary
 from detdistill.distill import taxonomy
-from detdistill.report.figures.style import FULL_WIDTH, GREY, INK, LEVEL
+from detdistill.report.figures.style import FULL_WIDTH, GREY, INK, LEVEL, MARKS
 from detdistill.report.literature import Literature
 from detdistill.report.names import Names
 
 _INCH = 2.54
 _WIDTH, _HEIGHT = FULL_WIDTH * _INCH, 8.8
-_MARKS = "●■◆▲▼"
 _LINE = 0.34
 _LISTED, _LISTED_RIGHT = 3, 2
 """Methods of a level, below its module or right of it; more of them share lines."""
@@ -96,7 +95,9 @@ def draw(summary: Summary, names: Names, literature: Literature) -> Figure:
 
 
 def _key(axes: Axes, summary: Summary, names: Names) -> None:
-    marks = "   ".join(f"{mark} {names.pair(pair)}" for mark, pair in zip(_MARKS, summary["pairs"], strict=False))
+    marks = "   ".join(
+        f"{mark} {names.pair(pair)}" for mark, pair in zip(itertools.cycle(MARKS), summary["pairs"], strict=False)
+    )
     top = _HEIGHT - 0.3
     axes.text(0.25, top, f"In this study: {marks}", va="center", fontsize=7.5, fontweight="bold", family=_FONTS)
     axes.text(_WIDTH - 4.3, top, "implemented, not in this study", ha="right", va="center", fontsize=7.5)
@@ -107,7 +108,7 @@ def _measured(summary: Summary) -> tuple[Measured, Measured]:
     """What the pairs of either kind train: the convolutional ones, and the transformers."""
     cnn: Measured = {}
     transformers: Measured = {}
-    for mark, content in zip(_MARKS, summary["pairs"].values(), strict=False):
+    for mark, content in zip(itertools.cycle(MARKS), summary["pairs"].values(), strict=False):
         for recipe in content["recipes"].values():
             for method, level in recipe["method_levels"].items():
                 transformer = content["engine"] == "transformers" or level in _OF_TRANSFORMERS
