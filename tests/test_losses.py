@@ -127,7 +127,6 @@ LOSSES: dict[str, Loss] = {
         ROWS,
         lambda s, t: (soft_objectness_loss(s, t, 1.5) * sampling_chance((t > 0).long() - 1, 2)).sum() / (2 * len(s)),
         zero=False,
-        least=True,
     ),
     "chen_classes": Loss(ROWS, lambda s, t: soft_class_loss(s, t, 1.5), zero=False),
     "chen_boxes": Loss(BOXES, lambda s, t: bounded_loss(s, t, t, 0.1).mean()),
