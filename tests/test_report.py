@@ -238,7 +238,7 @@ def test_the_conclusion_names_the_pairs_that_are_hurt_and_the_sets_that_help(tol
         stats["effect"]["verdict"] = {"pkd_chen": "helps", "chen": "hurts"}.get(name, "open")
     said = prose.conclusion(summary, names)
     assert "at RPN/RoI (Faster R-CNN) a recipe is shown to hurt" in said
-    assert "of several levels at once, PKD + Chen et al., Faster R-CNN helps." in said
+    assert "of several levels at once, PKD + Chen et al. (Faster R-CNN) helps." in said
 
 
 def test_a_study_without_recipes_says_so(told):

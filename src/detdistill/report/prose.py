@@ -121,9 +121,12 @@ def conclusion(summary: Summary, names: Names) -> str:
 
 
 def _sets(summary: Summary, verdict: Verdict, names: Names) -> list[str]:
-    """The recipes of several levels that have that verdict."""
+    """The recipes of several levels that have that verdict, each with its pair if the study has several."""
     found = [each for each in by_level(summary) if len(each[2]["levels"]) > 1]
-    return [names.across(pair, name) for pair, name, stats in found if verdicts.word(stats["effect"]) == verdict]
+    told = [
+        (pair, names.recipe(pair, name)) for pair, name, stats in found if verdicts.word(stats["effect"]) == verdict
+    ]
+    return [f"{recipe} ({names.pair(pair)})" if len(summary["pairs"]) > 1 else recipe for pair, recipe in told]
 
 
 def _of_pairs(summary: Summary, verdict: Verdict, names: Names) -> str:
