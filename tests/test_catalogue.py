@@ -45,6 +45,7 @@ class TestEveryMethod:
             except UserError:
                 fits = False
             assert (family in entry.fits) == fits
+        assert ("fcos" in entry.fits) == ("retinanet" in entry.fits)
 
     def test_its_paper_and_its_summary_are_told(self, name: str) -> None:
         entry = catalogue.entry(name)

@@ -169,7 +169,7 @@ def test_the_command_line_says_what_it_found(folder):
 def test_to_the_pdf(clone):
     made = clone("own")
     make_voc(made.root / "own")
-    made.run("detdistill", "study", "new", "mine", "own")
+    made.run("detdistill", "study", "new", "mine", "own", "--kind", "voc")
     for file in (made.root / "params/mine").glob("*/*.yaml"):
         said = yaml.safe_load(file.read_text())
         if "training" in said:  # as it was written, but for a few steps instead of many

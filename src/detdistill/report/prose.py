@@ -34,10 +34,11 @@ def abstract(summary: Summary, cost: Cost, names: Names, manifest: Manifest) -> 
 
 def asked(summary: Summary, data: str) -> str:
     """The question, and what was trained on the data of that name."""
-    if not by_level(summary):
+    trained = by_level(summary)
+    if not trained:
         return f"What do plain students reach? No recipe of distillation is trained, on {data}."
-    recipes = numbers.counted(len(by_level(summary)), "recipe")
-    acting = {level for _, _, stats in by_level(summary) for level in stats["levels"]}
+    recipes = numbers.counted(len(trained), "recipe")
+    acting = {level for _, _, stats in trained for level in stats["levels"]}
     return (
         f"Which part of a detector is worth distilling? We train {recipes} of knowledge distillation, acting on "
         f"{verdicts.spoken(taxonomy.ordered(acting))}, beside plain students of the same schedule, with "
