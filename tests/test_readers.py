@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -339,11 +340,16 @@ def test_what_is_no_coco_file(coco, content, said):
     assert f"instances_train.json: {said}" in refuse(COCO)
 
 
-def test_a_gigabyte_of_other_json_is_refused_in_little_memory(coco):
-    with open(JSON, "wb") as file:  # a hole of zeros: no disk is used
-        file.truncate(2**30)
+def test_much_of_other_json_is_refused_in_little_memory(coco):
+    with open(JSON, "wb") as file:
+        file.truncate(2**26)
         file.write(b"[1, 2,")
-    assert "not a COCO file of objects: 'images' is missing" in refuse(COCO)
+    tracemalloc.start()
+    try:
+        assert "not a COCO file of objects: 'images' is missing" in refuse(COCO)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("encoding", ["klingon", "rot13", "hex"])
