@@ -7,9 +7,11 @@ from typing import Any
 
 from conftest import ROOT
 
+from detdistill.report import literature
+from detdistill.report.names import Names
+
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 GAIN = re.compile(r"([+-]\d+\.\d)\s\[([+-]\d+\.\d),\s([+-]\d+\.\d)\]")
-PAIRS = {"Faster R-CNN": "faster_rcnn", "RetinaNet": "retinanet", "RT-DETR": "rt_detr"}
 
 
 def _gains(content: Any) -> Iterator[tuple[str, ...]]:
@@ -33,12 +35,14 @@ def test_every_gain_with_an_interval_is_one_of_a_committed_report():
 
 
 def test_the_table_is_the_summary_of_digits():
-    pairs = json.loads((ROOT / "reports/digits/summary.json").read_text())["pairs"]
+    summary = json.loads((ROOT / "reports/digits/summary.json").read_text())
+    pairs, names = summary["pairs"], Names(summary, literature.load())
+    by_name = {names.pair(pair): pair for pair in pairs}
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in TEXT.splitlines() if line.count("|") == 7]
     seen: set[tuple[str, str]] = set()
     pair = ""
     for named, _, recipe, reached, gain, verdict in rows[2:]:
-        pair = PAIRS.get(named, pair)
+        pair = by_name.get(named, pair)
         stats = pairs[pair]["teacher"] if recipe == "teacher" else pairs[pair]["recipes"][recipe]
         mean, std = stats["AP50"]["mean"], stats["AP50"]["std"]
         assert reached == (f"{100 * mean:.1f}" if std is None else f"{100 * mean:.1f} ± {100 * std:.1f}")
