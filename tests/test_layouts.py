@@ -104,6 +104,12 @@ def test_lines_of_a_table_that_are_of_no_split_are_told(own):
     assert made(own / "all.csv")[1]["test"] == sorted(PARTS["test"])
 
 
+def test_several_files_for_one_split(own):
+    for name in ("train", "old_test", "new_test"):
+        coco(images(own / name, NAMES) / f"{name}.json", NAMES)
+    assert "several could be test: new_test/new_test.json, old_test/old_test.json; say --test" in str(refused(own))
+
+
 def test_the_only_file_cannot_test(own):
     images(own / "images", NAMES)
     coco(own / "test.json", NAMES)
@@ -119,6 +125,8 @@ def test_one_file_instead_of_a_folder(own, file):
     table(own / "labels/all.csv", NAMES, header=True)
     said, _ = made(own / file)
     assert f"in {file}, images in photos/" in said[0]
+    shutil.rmtree("params")
+    assert "one file has no --train; give its folder" in str(refused(own / file, {"train": "x"}))
 
 
 def test_several_kinds_are_told_and_one_can_be_named(own):
@@ -147,6 +155,12 @@ def test_images_that_no_annotation_names_are_told(own):
     said, parts = made(own)
     assert "one image that no annotation names is left out: images/cell9.jpg" in said
     assert sum(map(len, parts.values())) == 13
+
+
+def test_hidden_files_beside_the_images_are_not_told(own):
+    voc_annots(own)
+    (own / "images/._cell0.jpg").write_bytes(b"of a Mac")
+    assert not any("no annotation names" in line for line in made(own)[0])
 
 
 def drawn(own: Path, folder: str) -> None:
@@ -205,6 +219,69 @@ def test_voc_files_in_several_folders(own):
     xmls(own / "old", NAMES[:2])
     shutil.rmtree("params")
     assert "which folder of VOC files is for training? day1/annots, day2/annots, old; say --train" in str(refused(own))
+
+
+@pytest.mark.parametrize(
+    ("write", "file", "what"), [(coco, "labels.json", "COCO file"), (table, "labels.csv", "table")]
+)
+def test_files_of_several_folders(own, write, file, what):
+    more = {"header": True} if write is table else {}
+    for day, names in (("day1", NAMES[:7]), ("day2", NAMES[7:])):
+        write(images(own / day, names) / file, names, **more)
+    said, parts = made(own)
+    assert f"in day1/{file}, images in day1/; a" in said[0]
+    assert "no splits: 70/15/15" in said[0]
+    assert sorted(chain.from_iterable(parts.values())) == sorted(NAMES)
+    write(own / "day1" / f"old_{file}", NAMES[:2], **more)
+    shutil.rmtree("params")
+    told = f"own: which {what} is for training? day1/{file}, day1/old_{file}, day2/{file}; say --train"
+    assert str(refused(own)) == told
+
+
+def test_a_column_of_splits_in_several_tables(own):
+    for day, names in (("day1", NAMES[:7]), ("day2", NAMES[7:])):
+        table(images(own / day, names) / "labels.csv", names, header=True)
+        head, *rows = (own / day / "labels.csv").read_text().splitlines()
+        splits = [("train", "val", "test")[row // 2 % 3] for row in range(len(rows))]
+        rows = [f"{row},{split}" for row, split in zip(rows, splits, strict=True)]
+        (own / day / "labels.csv").write_text("\n".join([f"{head},split", *rows]))
+    said, parts = made(own)
+    assert "splits by a column" in said[0]
+    assert parts["test"] == sorted(NAMES[2:7:3] + NAMES[9::3])
+    shutil.rmtree("params")
+    table(own / "day1/labels.csv", NAMES[:7], header=True)
+    assert "own/day1/labels.csv: no column that tells the split" in str(refused(own))
+
+
+def test_a_column_of_splits_where_the_folder_of_images_is_said(own):
+    SPLIT["csv_column"](own)
+    shutil.copytree(own / "images", own / "images2")
+    said, parts = made(own, {"train": "all.csv:images2"})
+    assert "images in images2/, splits by a column" in said[0]
+    assert parts == {split: sorted(names) for split, names in PARTS.items()}
+
+
+def test_folders_of_images_called_like_the_files_that_name_them(own):
+    for day, names in (("day1", NAMES[:7]), ("day2", NAMES[7:])):
+        images(own / "images" / day, NAMES)
+        coco(own / "annotations" / f"{day}.json", names)
+    said, _ = made(own)
+    assert "day1.json, images in images/day1/; a COCO file in annotations/day2.json, images in images/day2/" in said[0]
+
+
+def test_coco_files_of_other_categories_are_joined_by_name(own):
+    for day, names in (("day1", NAMES[:7]), ("day2", NAMES[7:])):
+        coco(images(own / day, names) / "labels.json", names)
+    file = own / "day2/labels.json"
+    content = json.loads(file.read_text())
+    content["categories"] = [{"id": 0, "name": "WBC"}, {"id": 1, "name": "Platelets"}]
+    file.write_text(json.dumps(content))
+    assert "3 classes (RBC, WBC, Platelets)" in new("mine", own).said[0]
+    data.make("mine")
+    manifest = load("mine")
+    assert manifest.classes == ["RBC", "WBC", "Platelets"]
+    labels = chain.from_iterable(each.labels.tolist() for split in PARTS for each in manifest.split(split).records)
+    assert sorted(labels) == [0] * 7 + [1] * 14 + [2] * 7
 
 
 def test_a_list_without_one_to_train_with_is_told(own):
@@ -463,6 +540,10 @@ def test_labels_without_image_and_images_without_labels(own):
         ("names: [RBC, WBC]\nnc: 3", "data.yaml: nc: 3, but there are 2 names"),
         ("names: [RBC, WBC]\ntrain: photos", "data.yaml: train: no folder 'photos' of images below own"),
         (
+            "names: [RBC, WBC]\ntrain: [3]",
+            "train: folders of images or lists of them are needed, found [3]",
+        ),
+        (
             "train: images",
             "the nearest: images in images/ with YOLO's text files; create data.yaml with `names: [...]`",
         ),
@@ -487,6 +568,7 @@ def test_lists_of_names_that_differ(own):
     ("content", "said"),
     [
         (b"RBC\nRBC\n", "own/labels/classes.txt: 'RBC' is there twice"),
+        (b"\n\n", "own/labels/classes.txt: no name in it"),
         (b"Pl\xe4ttchen\nRBC\n", "own/labels/classes.txt: cannot be read: 'utf-8' codec can't decode byte 0xe4"),
     ],
 )

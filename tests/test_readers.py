@@ -234,10 +234,37 @@ def test_what_is_no_image(voc, resize):
         ),
         ({"splits": {"trian": ["train"]}}, "data.yaml: splits"),
         ({"folder": "raw/none"}, "folder: no folder 'raw/none'"),
+        ({"annotations": "JPEGImages"}, ": no XML file in raw/own/JPEGImages"),
+        (
+            {
+                "splits": {"train": ["train"], "test": ["test"]},
+                "hold_out": {"val": 2, "same": [["JPEGImages/gone.jpg"]]},
+            },
+            "hold_out.same: 'JPEGImages/gone.jpg' is no image of 'train'",
+        ),
     ],
 )
 def test_params_that_do_not_fit_the_data(voc, changes, said):
     assert said in refuse(VOC, **changes)
+
+
+@pytest.mark.parametrize("kind", ["voc", "coco", "csv"])
+def test_no_split_at_all(project, kind):
+    (project / "raw/own").mkdir(parents=True)
+    said = "splits: 'train' is missing; name it"
+    assert said in refuse({"kind": kind, "folder": "raw/own", "splits": {}})
+
+
+def test_nothing_that_can_be_used_and_nothing_to_learn(voc):
+    for number in range(11, 14):
+        (voc / f"JPEGImages/img{number}.jpg").write_bytes(b"no image")
+    assert refuse(VOC, broken_images="skip") == "raw/own: no image of 'test' can be used"
+
+
+def test_a_data_set_without_any_object(voc):
+    for file in (voc / "Annotations").iterdir():
+        file.write_text(voc_xml([]))
+    assert refuse(VOC) == "raw/own: no object in any split, so there is no class"
 
 
 @pytest.mark.parametrize(
@@ -246,6 +273,7 @@ def test_params_that_do_not_fit_the_data(voc, changes, said):
         ("img0\nimg0\n", "line 2: 'img0' is listed twice"),
         ("img0 1\n", "line 1: the name of one image"),
         ("../a\n", "line 1"),
+        ("\n", "splits: 'train' is empty"),
     ],
 )
 def test_a_faulty_image_set(voc, lines, said):

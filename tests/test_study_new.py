@@ -66,6 +66,18 @@ def test_the_teacher_is_asked_once_where_its_answers_fit_and_images_are_of_one_s
     assert Statistics.of(annotated(8), 2).answers_gib is None
 
 
+def test_images_are_never_enlarged():
+    large, small = (Statistics.of(annotated(8), 2, size=size) for size in (4 * WIDTH, WIDTH))
+    assert large == small
+    assert Statistics.of(annotated(8, times=3), 2).size <= WIDTH
+    mixed = Annotations(CLASSES)
+    for number, times in enumerate((1, 1, 1, 8)):  # the last one is shrunk to a quarter, all others stay
+        mixed.add_image(f"{number}.jpg", 100 * times, 100 * times, [Object((0, 0, 40 * times, 40 * times), 0)])
+    found = Statistics.of(mixed, 2, size=200)
+    assert found.smallest == 40.0
+    assert found.anchors[-1][-1] == pytest.approx(40 + 0.94 * 40, abs=0.1)  # of 40, 40, 40, 80, the 98th percentile
+
+
 def test_the_number_of_steps_grows_with_the_images():
     assert Statistics.of(annotated(8000), 2).teacher_steps == 12000  # 12 passes in batches of 8
 
@@ -90,6 +102,12 @@ def test_a_study_of_a_small_set_takes_less_than_an_hour(count, times, scale):
 
 def test_minutes_of_the_study_that_they_were_measured_on():
     assert minutes(160 * 120, 900, 150) == pytest.approx(33, rel=0.1)
+
+
+def test_a_study_that_is_refused_leaves_nothing(folder):
+    with pytest.raises(UserError, match=r"title: .*at most 200 characters"):
+        new("mine", make_voc(folder), title="x" * 201)
+    assert list(Path("params").iterdir()) == []
 
 
 def test_small_objects_and_rare_classes_are_told():

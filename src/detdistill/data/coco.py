@@ -1,4 +1,4 @@
-"""COCO files: one JSON a split, and folders of images.
+"""COCO files: one JSON a split or several, and folders of images.
 
 Crowd regions are kept and flagged, and so is the annotated area, which COCO's metric sorts objects by.
 """
@@ -8,6 +8,7 @@ import math
 import mmap
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,11 +18,11 @@ from detdistill.core.errors import UserError
 from detdistill.core.files import read_bytes, regular
 from detdistill.core.params import Slice, parse
 from detdistill.data.faults import Faults
-from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, below, forward
+from detdistill.data.reading import Parts, Raw, RawImage, RawObject, Reading, SplitName, below, forward
 
 
-class Split(Slice):
-    """One split: the JSON file and the folder that its file names are below, both below the data's own folder."""
+class Part(Slice):
+    """A JSON file, and the folder that its file names are below; both are below the data's own folder."""
 
     annotations: str
     images: str = "."
@@ -31,7 +32,7 @@ class Params(Reading):
     """`data.yaml` of a study of kind `coco`."""
 
     kind: Literal["coco"]
-    splits: dict[SplitName, Split]
+    splits: dict[SplitName, Parts[Part]]
 
 
 def _whole(value: Any) -> Any:
@@ -78,12 +79,15 @@ class File(BaseModel):
 def load(params: Params, where: str) -> Raw:
     """The annotations of all splits; `where` is the file of the params. Raises UserError."""
     root, faults = params.root(where), Faults()
-    files = {root / split.annotations: read(root / split.annotations) for split in params.splits.values()}
-    splits = {
-        name: images(files[root / split.annotations], root / split.annotations, root, split.images, faults)
-        for name, split in params.splits.items()
-    }
-    return Raw(root, params.classes or class_names(files), params.parted(splits, root, where, faults), faults)
+    paths = dict.fromkeys(root / part.annotations for parts in params.splits.values() for part in parts)
+    files = {path: read(path) for path in paths}
+
+    def of(part: Part) -> list[RawImage]:
+        return images(files[root / part.annotations], root / part.annotations, root, part.images, faults)
+
+    splits = {split: [*chain.from_iterable(map(of, parts))] for split, parts in params.splits.items()}
+    parted = params.parted(splits, root, where, faults)
+    return Raw(root, params.classes or class_names(files), parted, faults)
 
 
 def unfit(file: Path) -> str | None:
@@ -137,12 +141,17 @@ def _without_doubles(content: File) -> File:
 
 def class_names(files: dict[Path, File]) -> list[str]:
     """The names of the categories in the order of their ids, which all files must agree on."""
-    first = next(iter(files))
-    expected = _categories(files[first])
-    for file, content in files.items():
-        if _categories(content) != expected:
+    names = {file: categories(content) for file, content in files.items()}
+    first, expected = next(iter(names.items()))
+    for file, found in names.items():
+        if found != expected:
             raise UserError(f"{file}: categories: others than those of {first}; name the `classes` in data.yaml")
-    return [name for _, name in expected]
+    return expected
+
+
+def categories(content: File) -> list[str]:
+    """The names of the categories in the order of their ids."""
+    return [each.name for each in sorted(content.categories, key=lambda each: each.id)]
 
 
 def images(content: File, file: Path, root: Path, folder: str, faults: Faults) -> list[RawImage]:
@@ -169,10 +178,6 @@ def images(content: File, file: Path, root: Path, folder: str, faults: Faults) -
             path = below(root, folder, image.file_name, where)
             found_images.append(RawImage(path, (image.width, image.height), objects[image.id], where))
     return found_images
-
-
-def _categories(content: File) -> list[tuple[int, str]]:
-    return sorted((category.id, category.name) for category in content.categories)
 
 
 def _settle_items(value: Any, file: Path) -> None:

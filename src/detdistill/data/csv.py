@@ -8,6 +8,7 @@ without objects. Corners are in pixels from the image's left top.
 import csv
 import math
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from detdistill.core.errors import UserError
 from detdistill.core.files import regular
 from detdistill.core.params import Slice
 from detdistill.data.faults import Faults
-from detdistill.data.reading import Raw, RawImage, RawObject, Reading, SplitName, below, class_names, forward
+from detdistill.data.reading import Parts, Raw, RawImage, RawObject, Reading, SplitName, below, class_names, forward
 
 COLUMNS = {
     "file": ("filename", "file_name", "file", "path", "image_path", "image", "image_name", "image_id", "imageid"),
@@ -34,8 +35,8 @@ SIDES = {"width", "height"}
 OPTIONAL = {*SIDES, "split"}
 
 
-class Split(Slice):
-    """One split: the table and the folder that its file names are below, both below the data's own folder.
+class Part(Slice):
+    """A table, and the folder that its file names are below; both are below the data's own folder.
 
     With `split`, it is the lines whose column of that name says so.
     """
@@ -49,19 +50,19 @@ class Params(Reading):
     """`data.yaml` of a study of kind `csv`."""
 
     kind: Literal["csv"]
-    splits: dict[SplitName, Split]
+    splits: dict[SplitName, Parts[Part]]
 
 
 def load(params: Params, where: str) -> Raw:
     """The annotations of all splits; `where` is the file of the params. Raises UserError."""
     root, faults = params.root(where), Faults()
-    tables = {
-        table: read(root / table, faults) for table in dict.fromkeys(each.table for each in params.splits.values())
-    }
-    splits = {
-        name: images(_lines(tables[split.table], split.split), root / split.table, root, split.images, faults)
-        for name, split in params.splits.items()
-    }
+    names = dict.fromkeys(part.table for parts in params.splits.values() for part in parts)
+    tables = {name: read(root / name, faults) for name in names}
+
+    def of(part: Part) -> list[RawImage]:
+        return images(_lines(tables[part.table], part.split), root / part.table, root, part.images, faults)
+
+    splits = {split: [*chain.from_iterable(map(of, parts))] for split, parts in params.splits.items()}
     return Raw(root, params.classes or class_names(splits), params.parted(splits, root, where, faults), faults)
 
 

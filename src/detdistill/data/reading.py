@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from detdistill.core.errors import UserError
 from detdistill.core.files import read_bytes
@@ -20,6 +20,17 @@ SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Of files that are taken for images, in small letters."""
+
+
+Part = TypeVar("Part")
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+Parts = Annotated[list[Part], Field(min_length=1), BeforeValidator(_listed)]
+"""What a split consists of: one of them, or a list of several."""
 
 
 def once(names: list[str]) -> list[str]:

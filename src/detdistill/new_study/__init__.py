@@ -1,6 +1,7 @@
 """A study of the user's own data: looked at whole, its parameters sized by the data's statistics, ready to edit."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -86,7 +87,11 @@ def new(
     for name, text in slices(study, title or study.replace("_", " "), content, statistics).items():
         write_atomic(partial / name, text.encode())
     partial.rename(target)
-    check(study)
+    try:
+        check(study)
+    except UserError:
+        shutil.rmtree(target)
+        raise
     return NewStudy(target, told)
 
 

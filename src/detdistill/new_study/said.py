@@ -56,7 +56,7 @@ def unnamed(raw: Raw) -> list[str]:
         for folder in {Path(file).parent for file in files}
         if (raw.root / folder).is_dir()
         for file in (raw.root / folder).iterdir()
-        if file.suffix.lower() in SUFFIXES
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
     }
     if not (gone := sorted(beside - files)):
         return []

@@ -1,6 +1,6 @@
 """Which of several files or folders is which split: by the names that people give them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from detdistill.core.errors import UserError, near
@@ -65,9 +65,9 @@ def nameless(candidates: Iterable[str]) -> bool:
     return not any(called(alias, names) for aliases in ALIASES.values() for alias in aliases)
 
 
-def left(candidates: Iterable[str], chosen: Mapping[SplitName, str]) -> list[str]:
+def left(candidates: Iterable[str], chosen: Collection[str]) -> list[str]:
     """The candidates that became no split."""
-    return [name for name in candidates if name not in chosen.values()]
+    return [name for name in candidates if name not in chosen]
 
 
 def called(alias: str, names: list[str]) -> list[str]:

@@ -18,6 +18,8 @@ ANCHORS = 2
 SMALLEST, HARDLY = 16, 8
 """Pixels, four times and twice the finest stride: the side that nine boxes in ten should have, and must have."""
 SIZES = range(96, 641, 32)
+SHORTEST = 16
+"""Pixels that `resize` has at least."""
 BATCH = 8
 MOST_ANSWERS = 10.0
 """GiB of the disk that asking a teacher once may take."""
@@ -61,37 +63,43 @@ class Statistics:
             raise UserError("no box in the training images; nothing can be learnt from them")
         boxes = np.array([each["bbox"][2:] for each in content["annotations"]])
         owners = [each["image_id"] for each in content["annotations"]]
-        sides = np.sqrt(boxes.prod(1)) / np.array([max(sizes[owner]) for owner in owners])
+        sides, native = np.sqrt(boxes.prod(1)), np.array([max(sizes[owner]) for owner in owners])
         counts = list((dict.fromkeys(sizes, 0) | Counter(owners)).values())
-        share, longest = float(np.quantile(sides, 0.1)), max(map(max, sizes.values()))
-        area = float(np.mean([width * height / max(width, height) ** 2 for width, height in sizes.values()]))
-        wanted, least = (_size_for(share, longest, pixels) for pixels in (SMALLEST, HARDLY))
-        student, teacher = _steps(len(sizes), len(owners) / len(sizes), area * (size or least) ** 2)
-        fitting = [each for each in SIZES if each <= wanted and minutes(area * each**2, teacher, student) <= MINUTES]
-        chosen = size or (wanted if len(sizes) > SMALL_SET else max([*fitting, least]))
+
+        def side(share: float, size: int) -> float:
+            """Of the boxes in images that are shrunk to that size, never enlarged: its quantile."""
+            return float(np.quantile(sides * np.minimum(1, size / native), share))
+
+        def area(size: int) -> float:
+            """Of an image, in pixels."""
+            shrunk = (min(1, size / max(each)) ** 2 * each[0] * each[1] for each in sizes.values())
+            return float(np.mean(list(shrunk)))
+
+        longest = max(SHORTEST, *map(max, sizes.values()))
+        wanted, least = (
+            min(next((each for each in SIZES if side(0.1, each) >= pixels), SIZES[-1]), longest)
+            for pixels in (SMALLEST, HARDLY)
+        )
+        student, teacher = _steps(len(sizes), len(owners) / len(sizes), area(size or least))
+        fitting = [each for each in SIZES if each <= wanted and minutes(area(each), teacher, student) <= MINUTES]
+        chosen = min(size, longest) if size else wanted if len(sizes) > SMALL_SET else max([*fitting, least])
         # Even steps of size, not even shares of boxes: else a frequent class would have all anchors to itself.
-        low, high = (float(np.quantile(sides, share)) * chosen for share in (0.02, 0.98))
+        low, high = side(0.02, chosen), side(0.98, chosen)
         anchors = np.geomspace(low, high, LEVELS * ANCHORS).reshape(LEVELS, ANCHORS)
         return cls(
             images=len(sizes),
             classes=classes,
             size=chosen,
             whole_size=wanted,
-            smallest=round(share * chosen, 1),
+            smallest=round(side(0.1, chosen), 1),
             anchors=[[round(float(anchor), 1) for anchor in level] for level in anchors],
             aspect=round(float(np.median(boxes[:, 1] / boxes[:, 0])), 2),
             crowded=int(np.ceil(np.quantile(counts, 0.95))),
             teacher_steps=teacher,
             student_steps=student,
             answers_gib=_answers_gib(len(sizes), chosen) if len(set(sizes.values())) == 1 else None,
-            minutes=minutes(area * chosen**2, teacher, student),
+            minutes=minutes(area(chosen), teacher, student),
         )
-
-
-def _size_for(share: float, native: int, pixels: int) -> int:
-    """The least size at which a box of this share of the longest side has so many pixels, at most the native one."""
-    fitting = [size for size in SIZES if size * share >= pixels]
-    return min(fitting[0] if fitting else SIZES[-1], max(native, SIZES[0]))
 
 
 def _answers_gib(images: int, size: int) -> float | None:

@@ -52,18 +52,20 @@ def _present(tree: Tree, folder: str, names: Sequence[str]) -> set[str]:
 def _best(tree: Tree, found: Mapping[str, set[str]], where: str, like: str, advice: str) -> str:
     """Of the folders with at least half as many files as the one with most; equals have the same files."""
     most = max(map(len, found.values()))
-    ranks = {folder: _rank(folder, like, files) for folder, files in found.items() if 2 * len(files) >= most}
+    ranks = {folder: _rank(folder, where, like, files) for folder, files in found.items() if 2 * len(files) >= most}
     first, *others = [folder for folder in ranks if ranks[folder] == max(ranks.values())]
     if rivals := [folder for folder in others if found[folder] != found[first]]:
         raise UserError(f"{tree.root / where}: its images are in {first}/ and also in {rivals[0]}/; {advice}")
     return first
 
 
-def _rank(folder: str, like: str, files: set[str]) -> tuple[int, ...]:
-    """The better the larger: no pictures of annotations, the files inside it, near `like`, called like images, more."""
+def _rank(folder: str, where: str, like: str, files: set[str]) -> tuple[int, ...]:
+    """The better the larger: no pictures of annotations, the files inside it, called as `where` or near `like`, called
+    like images, more.
+    """
     parts = Path(folder).parts
     beside = sum(BESIDE.match(word) is not None for word in words(folder))
     common = sum(mine == theirs for mine, theirs in zip(parts, Path(like).parts, strict=False))
     usual = any(part.lower() in USUAL for part in parts)
     inside = all(Path(file).is_relative_to(folder) for file in files)
-    return -beside, inside, len(words(folder) & words(like)), common, usual, len(files)
+    return -beside, inside, Path(where).stem in parts, len(words(folder) & words(like)), common, usual, len(files)
