@@ -139,6 +139,13 @@ OWN, OTHER = "runs/smoke/faster_rcnn/plain/0/model.safetensors", "runs/smoke/rt_
         (PLAN, ("distilled", 4, "teacher"), "faster_rcn", "no pair 'faster_rcn'; did you mean 'faster_rcnn'"),
         (PLAN, ("distilled", 1, "like"), "pdk", "pkd_2x: like: no recipe 'pdk' of its own methods; did you mean 'pkd'"),
         (PLAN, ("distilled", 1, "like"), "pkd_2x", "like: no recipe 'pkd_2x' of its own methods"),
+        (
+            PLAN,
+            ("distilled", 1, "teacher"),
+            "rt_detr",
+            "pkd_2x: teacher: 'rt_detr', where 'pkd', which it is like, has",
+        ),
+        (("faster_rcnn", "pkd_2x"), ("schedule_factor",), 1.0, "1, and 'pkd', which it is like, has 1; a longer one"),
         (PLAN, ("pairs", 0, "student_from"), OWN, "student_from: cannot begin with"),
         (
             PLAN,
@@ -175,6 +182,15 @@ OWN, OTHER = "runs/smoke/faster_rcnn/plain/0/model.safetensors", "runs/smoke/rt_
 def test_check_finds_it_before_any_work(study, slice_, keys, value, sentence):
     study(slice_, *keys, value=value)
     with pytest.raises(UserError, match=sentence):
+        check("smoke")
+
+
+def test_two_recipes_of_one_schedule_like_the_same_are_found(study):
+    params.paths.params("smoke", "faster_rcnn", "again").write_text("schedule_factor: 2.0\n")
+    plan = yaml.safe_load(params.paths.params("smoke", "study").read_text())
+    again = run("faster_rcnn", "again", like="pkd")
+    study(PLAN, "distilled", value=[*plan["distilled"], again])
+    with pytest.raises(UserError, match=r"again\.yaml: schedule_factor: another recipe like 'pkd' has it, too"):
         check("smoke")
 
 

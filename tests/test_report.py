@@ -1,5 +1,6 @@
 """The report of a study of made-up numbers: what it says, what it refuses to invent, and that it repeats."""
 
+import copy
 import json
 import re
 import shutil
@@ -487,6 +488,18 @@ def test_a_gain_on_a_longer_schedule_stands_beside_the_first(told):
     for name in ("mimic", "mimic_2x"):
         assert numbers.gain(content["recipes"][name]["effect"]) in said
     assert prose.ladder(summary["pairs"]["retinanet"], "retinanet", names) == ""
+    longest = copy.deepcopy(content["recipes"]["mimic_2x"]) | {"schedule_factor": 4.0}
+    content["recipes"]["mimic_4x"] = longest | {"effect": longest["effect"] | {"difference": 0.123}}
+    twice, four = (numbers.gain(content["recipes"][f"mimic_{times}x"]["effect"]) for times in (2, 4))
+    said = prose.ladder(content, "faster_rcnn", names)
+    assert f"with 2 and 4 times the steps {twice} and {four}" in said
+    assert said.count("Mimic gains") == 1
+
+
+def test_recipes_on_longer_schedules_are_counted_apart(told):
+    summary, *_ = told
+    assert "We train 17 recipes of knowledge distillation" in prose.asked(summary, "data")
+    assert ", 2 of them on longer schedules too, beside" in prose.asked(summary, "data")
 
 
 def test_a_figure_of_schedules_has_the_pairs_of_several(told):

@@ -15,7 +15,7 @@ from detdistill.core import paths
 from detdistill.core.files import read_json
 from detdistill.dataset.records import Record
 from detdistill.report import literature
-from detdistill.report.figures import cost, curves, detections, labels, pareto, taxonomy
+from detdistill.report.figures import cost, curves, detections, gains, labels, pareto, taxonomy
 from detdistill.report.figures.students import Student, front
 from detdistill.report.figures.style import save
 from detdistill.report.names import Names
@@ -88,6 +88,13 @@ def test_one_pair_and_thirty_recipes_can_be_drawn(told, monkeypatch, letters):
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert len(boxes) > 30
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+
+
+def test_a_longer_schedule_is_no_row_of_the_gains(told):
+    summary, _, names = told
+    texts = [text.get_text() for text in gains.draw(summary, names, literature.load()).axes[0].texts]
+    assert "Mimic, Faster R-CNN" in texts
+    assert not any("2×" in text for text in texts)
 
 
 def test_curves_end_with_the_shortest_schedule(told):

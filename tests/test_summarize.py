@@ -116,8 +116,20 @@ def test_a_recipe_pays_its_share_of_asking_and_of_the_teacher(study):
     assert cost("retinanet")["latency"] == {"teacher": 21.4, "student": 6.2}
 
 
+@pytest.mark.parametrize("content", ["[]", '[{"step": 1}]', "{", "3"])
+def test_a_learning_curve_that_is_none_is_named(own, content):
+    paths.run("fake", "retinanet", "pkd", 1, "learning.json").write_text(content)
+    with pytest.raises(UserError, match=r"pkd/1/learning\.json: not a learning curve"):
+        summarize("fake")
+
+
 def test_validation_chooses_among_the_shortest_schedule(study):
-    assert best_recipe(summary()["pairs"]["faster_rcnn"]) == "mimic"
+    content = summary()["pairs"]["faster_rcnn"]
+    assert best_recipe(content) == "mimic"
+    for recipe in content["recipes"].values():
+        if recipe["kind"] == "distilled" and not recipe["like"]:
+            recipe["val_AP50"]["mean"] = None
+    assert best_recipe(content) == "mimic_2x"
 
 
 @pytest.mark.parametrize(

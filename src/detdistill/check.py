@@ -8,7 +8,17 @@ from typing import Literal
 from detdistill import data, detectors, distill, memory
 from detdistill.core import paths
 from detdistill.core.errors import UserError, near
-from detdistill.core.params import DistilledRun, PlainRun, Side, Study, Tuning, load_recipe, load_side, load_tuning
+from detdistill.core.params import (
+    DistilledRun,
+    PlainRun,
+    Recipe,
+    Side,
+    Study,
+    Tuning,
+    load_recipe,
+    load_side,
+    load_tuning,
+)
 from detdistill.detectors.base import Detector
 from detdistill.distill.answers import check_constant
 from detdistill.needs import load_cluster
@@ -49,7 +59,7 @@ def check(study: str) -> list[str]:
                 built[pair.pair, side] = detectors.build(pair.engine, sides[pair.pair, side].detector, CLASSES, where)
     for run in [*plan.plain, *plan.distilled]:
         _check_steps(study, run, sides[run.pair, paths.STUDENT], tuning)
-    schedules = _check_plain(plan)
+    schedules, longer = _check_plain(plan), set[tuple[str, str, float]]()
     for run in plan.distilled:
         recipe = load_recipe(study, run.pair, run.recipe)
         where = str(paths.params(study, run.pair, run.recipe))
@@ -58,14 +68,28 @@ def check(study: str) -> list[str]:
                 f"{where}: schedule_factor: {recipe.schedule_factor:g} has no plain student of {run.pair} to be "
                 "compared with; list one under `plain` in study.yaml"
             )
-        if run.like and recipe.methods:
-            raise UserError(f"{where}: methods: those of {run.like!r} are taken, as study.yaml says; leave them out")
+        if run.like:
+            _check_like(run, recipe, load_recipe(study, run.pair, run.like), where)
+            if (run.pair, run.like, recipe.schedule_factor) in longer:
+                raise UserError(f"{where}: schedule_factor: another recipe like {run.like!r} has it, too")
+            longer.add((run.pair, run.like, recipe.schedule_factor))
         methods = load_recipe(study, run.pair, run.source).methods
         student, teacher = built[run.pair, paths.STUDENT], built[run.teaching, paths.TEACHER]
         distill.build(methods, {}, student, teacher, str(paths.params(study, run.pair, run.source)))
         if sides[run.pair, paths.STUDENT].training.ask_teacher == "once":
             check_constant(student, str(paths.side(study, run.pair, run.recipe)))
     return _notes(plan)
+
+
+def _check_like(run: DistilledRun, recipe: Recipe, first: Recipe, where: str) -> None:
+    """Raise UserError for methods of its own, and for a schedule that is not longer than that of the one it is like."""
+    if recipe.methods:
+        raise UserError(f"{where}: methods: those of {run.like!r} are taken, as study.yaml says; leave them out")
+    if recipe.schedule_factor <= first.schedule_factor:
+        raise UserError(
+            f"{where}: schedule_factor: {recipe.schedule_factor:g}, and {run.like!r}, which it is like, has "
+            f"{first.schedule_factor:g}; a longer one is needed"
+        )
 
 
 def _check_plain(plan: Study) -> dict[str, set[float]]:

@@ -28,11 +28,14 @@ def load_plan(study: str) -> Study:
         plan.pair(run.pair)
     for taught in plan.distilled:
         plan.pair(taught.teaching)
-        sources = [each.recipe for each in plan.distilled if each.pair == taught.pair and not each.like]
+        sources = {each.recipe: each for each in plan.distilled if each.pair == taught.pair and not each.like}
+        of = f"{where}: distilled: {taught.pair} {taught.recipe}"
         if taught.like and taught.like not in sources:
+            raise UserError(f"{of}: like: no recipe {taught.like!r} of its own methods{near(taught.like, sources)}")
+        if taught.like and taught.teaching != sources[taught.like].teaching:
             raise UserError(
-                f"{where}: distilled: {taught.pair} {taught.recipe}: like: no recipe {taught.like!r} of its own methods"
-                f"{near(taught.like, sources)}"
+                f"{of}: teacher: {taught.teaching!r}, where {taught.like!r}, which it is like, has "
+                f"{sources[taught.like].teaching!r}; weights are tuned for one teacher"
             )
     for pair in plan.pairs:
         if pair.pair not in {run.pair for run in plan.plain}:

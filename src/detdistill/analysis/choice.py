@@ -6,14 +6,12 @@ from detdistill.analysis.summary import PairSummary, distilled
 def best_recipe(pair: PairSummary) -> str | None:
     """The distilled recipe of highest mean validation AP50, or None when no distilled run has results.
 
-    Of the shortest schedule, because a longer one is no choice of a recipe.
+    Of the shortest schedule that has results, because a longer one is no choice of a recipe.
     """
-    recipes = distilled(pair)
-    shortest = min((recipe["schedule_factor"] for recipe in recipes.values()), default=None)
     scored = {
-        name: mean
-        for name, recipe in recipes.items()
-        if recipe["schedule_factor"] == shortest and (mean := recipe["val_AP50"]["mean"]) is not None
+        name: (-recipe["schedule_factor"], mean)
+        for name, recipe in distilled(pair).items()
+        if (mean := recipe["val_AP50"]["mean"]) is not None
     }
     return max(scored, key=lambda name: scored[name]) if scored else None
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from detdistill.analysis.effects import Effect, Family, additive
+from detdistill.analysis.effects import Family, additive, effects
 from detdistill.analysis.power import half_width, seeds_needed
 from detdistill.analysis.runs import AllRuns, run_stats
 from detdistill.analysis.sampling import sampling
 from detdistill.analysis.schedules import Schedules
 from detdistill.analysis.statistics import difference, paired, stat
-from detdistill.analysis.summary import FamilySummary, RecipeStats, Tried, Tuned
+from detdistill.analysis.summary import FamilySummary, RecipeStats, Standing, Tried, Tuned
 from detdistill.analysis.together import Together, together
 from detdistill.core import paths
 from detdistill.core.files import read_json
@@ -16,6 +16,7 @@ from detdistill.core.params import DistilledRun, PlainRun
 from detdistill.distill import taxonomy
 
 GAINS = {"one_point": 0.01, "two_points": 0.02}
+_ALONE = Standing(effect=None, effect_AP=None, additive=None, together=None)
 
 Control = tuple[str, str]
 """A pair and one of its plain recipes: the key of a family."""
@@ -50,15 +51,26 @@ def family_summary(schedules: Schedules, control: Control, family: Family) -> Fa
     )
 
 
+def standings(schedules: Schedules, runs: AllRuns, of: Mapping[Control, Family]) -> dict[tuple[str, str], Standing]:
+    """(pair, recipe) -> how it stands in its family of AP50 on the test split, for every recipe that has one."""
+    told, of_ap = effects(of), effects(families(schedules, runs, "AP"))
+    found = {}
+    for key, family in of.items():
+        blocked, sets = additive(family), _together(schedules, key[0], family, runs)
+        for recipe, effect in told[key].items():
+            found[key[0], recipe] = Standing(
+                effect=effect,
+                effect_AP=of_ap.get(key, {}).get(recipe),
+                additive=blocked.get(recipe),
+                together=sets.get(recipe),
+            )
+    return found
+
+
 def compared(
-    schedules: Schedules,
-    run: PlainRun,
-    runs: AllRuns,
-    family: Family | None,
-    effect: Effect | None,
-    of_ap: Effect | None,
+    schedules: Schedules, run: PlainRun, runs: AllRuns, standing: Mapping[tuple[str, str], Standing]
 ) -> RecipeStats:
-    """A student with its family and its effects in AP50 and AP; a plain one has none and stands beside the first."""
+    """A student beside the plain one of its schedule; a plain student stands beside the first."""
     plain = schedules.control(run)
     own, base = runs[run.pair, run.recipe], runs[run.pair, plain]
     taught = run if isinstance(run, DistilledRun) else None
@@ -68,6 +80,7 @@ def compared(
     above = runs[teacher, paths.TEACHER].test("AP50") if teacher else {}
     return RecipeStats(
         **run_stats(own),
+        **standing.get((run.pair, run.recipe), _ALONE),
         teacher=teacher,
         like=taught.like if taught else None,
         plain=plain,
@@ -75,10 +88,6 @@ def compared(
         methods=methods,
         method_levels=method_levels,
         schedule_factor=schedules.schedule(run),
-        effect=effect,
-        effect_AP=of_ap,
-        additive=additive(family).get(run.recipe) if family and effect else None,
-        together=_together(schedules, run.pair, family, runs).get(run.recipe) if family and effect else None,
         seed_gains=paired(own.test("AP50"), base.test("AP50")),
         gap_closed=_gap_closed(own.test("AP50"), base.test("AP50"), above),
         sampling=sampling(own.resampled, base.resampled) if taught else None,

@@ -8,12 +8,12 @@ from statistics import fmean
 from scipy.stats import ttest_1samp
 
 from detdistill.analysis import cost, runs, slices
-from detdistill.analysis.compared import compared, families, family_summary
+from detdistill.analysis.compared import compared, families, family_summary, standings
 from detdistill.analysis.detected import SPLIT, Reader
-from detdistill.analysis.effects import NEGLIGIBLE, effects
+from detdistill.analysis.effects import NEGLIGIBLE
 from detdistill.analysis.runs import AllRuns, Runs, run_stats
 from detdistill.analysis.schedules import Schedules
-from detdistill.analysis.summary import PairSummary, RecipeStats, Summary
+from detdistill.analysis.summary import PairSummary, Summary
 from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.core.files import write_json
@@ -60,19 +60,17 @@ def _learnt(study: str, plain: PlainRun, found: Runs) -> None:
 def build(schedules: Schedules, found: AllRuns, data: str, size_bounds: list[float]) -> Summary:
     """The summary of a study from all of its runs."""
     study, of = schedules.study, families(schedules, found)
-    told, of_ap = effects(of), effects(families(schedules, found, "AP"))
-
-    def student(run: PlainRun) -> RecipeStats:
-        key = (run.pair, schedules.control(run))
-        own = [each.get(key, {}).get(run.recipe) for each in (told, of_ap)]
-        return compared(schedules, run, found, of.get(key), *own)
-
+    standing = standings(schedules, found, of)
     pairs = {
         pair.pair: PairSummary(
             engine=pair.engine,
             teacher=run_stats(found[pair.pair, paths.TEACHER]),
             plain=schedules.plain(pair.pair),
-            recipes={run.recipe: student(run) for run in schedules.students if run.pair == pair.pair},
+            recipes={
+                run.recipe: compared(schedules, run, found, standing)
+                for run in schedules.students
+                if run.pair == pair.pair
+            },
             families=[family_summary(schedules, key, family) for key, family in of.items() if key[0] == pair.pair],
         )
         for pair in study.pairs

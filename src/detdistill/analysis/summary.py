@@ -65,13 +65,24 @@ class Tuned(TypedDict):
     grid: list[Tried]
 
 
-class RecipeStats(RunStats):
+class Standing(TypedDict):
+    """How a recipe stands against the plain student of its schedule; None where runs are missing, and of plain ones.
+
+    `effect` is the difference in AP50, `effect_AP` the one in AP by the same test, `additive` the same effect by
+    another model, `together` what a set has above its best part.
+    """
+
+    effect: Effect | None
+    effect_AP: Effect | None
+    additive: Blocked | None
+    together: Together | None
+
+
+class RecipeStats(RunStats, Standing):
     """A student, and how it stands against `plain`, the plain student of its schedule; a plain one against the first.
 
-    `teacher` is the pair whose teacher it learns from; `gap_closed` refers to that teacher. `effect` is the difference
-    in AP50, `effect_AP` the one in AP by the same test, `seed_gains` that in AP50 seed by seed, `sampling` what other
-    test images could make of `effect`, `additive` the same effect by another model, `together` what a set has above its
-    best part. None where runs are missing.
+    `teacher` is the pair whose teacher it learns from; `gap_closed` refers to that teacher. `seed_gains` is the effect
+    seed by seed, `sampling` what other test images could make of it. None where runs are missing.
     """
 
     teacher: str | None
@@ -81,10 +92,6 @@ class RecipeStats(RunStats):
     methods: dict[str, dict[str, Any]]
     method_levels: dict[str, str]
     schedule_factor: float
-    effect: Effect | None
-    effect_AP: Effect | None
-    additive: Blocked | None
-    together: Together | None
     seed_gains: Stat
     gap_closed: float | None
     sampling: Sampling | None

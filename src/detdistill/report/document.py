@@ -12,7 +12,7 @@ from detdistill.core.params import Study
 from detdistill.dataset.manifest import Manifest
 from detdistill.report import appendix_tables, limitations, numbers, prose, setup_prose, setup_tables, tables, verdicts
 from detdistill.report.citations import Citations
-from detdistill.report.figures import classes, gains, pictures
+from detdistill.report.figures import classes, gains, pictures, schedules
 from detdistill.report.figures.dag import counts
 from detdistill.report.literature import REVIEW, Literature
 from detdistill.report.names import Names
@@ -63,6 +63,7 @@ def parts(summary: Summary, cost: Cost, names: Names, literature: Literature, ci
         "findings": [prose.findings(content, pair, names) for pair, content in pairs.items()],
         "together": [told for pair, content in pairs.items() if (told := prose.together(content, pair, names))],
         "ladder": [told for pair, content in pairs.items() if (told := prose.ladder(content, pair, names))],
+        "several": any(schedules.several(content) for content in pairs.values()),
         "equal_cost": prose.equal_cost(summary, cost),
         "at_equal_cost": [
             told

@@ -94,7 +94,7 @@ def _sources(studies: Sequence[Summary], names: Names) -> Table:
     rows = []
     for study in studies:
         taken = [pair for pair, owner in of.items() if owner is study]
-        recipes = sum(len(distilled(study["pairs"][pair])) for pair in taken)
+        recipes = sum(not stats["like"] for pair in taken for stats in distilled(study["pairs"][pair]).values())
         pairs = numbers.listing([names.pair(pair) for pair in taken]) or numbers.NONE
         rows.append([study["study"], pairs, str(recipes), sha256(paths.summary(study["study"]))[:12]])
     return Table(["Study", "Pairs", "Recipes", "Summary (sha256)"], "llrl", [Group(None, rows)])

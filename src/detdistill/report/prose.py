@@ -37,11 +37,13 @@ def asked(summary: Summary, data: str) -> str:
     trained = by_level(summary)
     if not trained:
         return f"What do plain students reach? No recipe of distillation is trained, on {data}."
-    recipes = numbers.counted(len(trained), "recipe")
+    longer = {(pair, stats["like"]) for pair, _, stats in trained if stats["like"]}
+    recipes = numbers.counted(sum(not stats["like"] for _, _, stats in trained), "recipe")
+    also = f", {len(longer)} of them on longer schedules too" if longer else ""
     acting = {level for _, _, stats in trained for level in stats["levels"]}
     return (
         f"Which part of a detector is worth distilling? We train {recipes} of knowledge distillation, acting on "
-        f"{verdicts.spoken(taxonomy.ordered(acting))}, beside plain students of the same schedule, with "
+        f"{verdicts.spoken(taxonomy.ordered(acting))}{also}, beside plain students of the same schedule, with "
         f"{numbers.counted(len(summary['seeds']), 'seed')} each, on {data}."
     )
 
@@ -164,8 +166,13 @@ def _open(summary: Summary) -> str:
     if not still:
         return ""
     stays = "stays" if still == 1 else "stay"
-    of = numbers.counted(len(recipes), "recipe")
-    return f"Of {of}, {still} {stays} open: neither an effect nor its absence is shown."
+    return f"Of {_counted(summary, len(recipes))}, {still} {stays} open: neither an effect nor its absence is shown."
+
+
+def _counted(summary: Summary, number: int) -> str:
+    """`one recipe`, `12 recipes`, `53 recipes and longer schedules of them`"""
+    longer = " and longer schedules of them" if any(stats["like"] for _, _, stats in by_level(summary)) else ""
+    return numbers.counted(number, "recipe") + longer
 
 
 def equal_cost(summary: Summary, cost: Cost) -> str:
@@ -177,8 +184,8 @@ def equal_cost(summary: Summary, cost: Cost) -> str:
     )
     if all(each["low"] is None for each in alone):
         return ""
-    above, below = _sides(alone)
-    said = f"Against plain training of the same core time: {above} of {len(alone)} recipes above, {below} below"
+    (above, below), of = _sides(alone), _counted(summary, len(alone))
+    said = f"Against plain training of the same core time: {above} of {of} above, {below} below"
     if taught:
         above, below = _sides(taught)
         said += f"; with a share of their teacher's training, {above} and {below}"
@@ -247,13 +254,17 @@ def _gained(content: PairSummary, pair: str, name: str, names: Names) -> str:
 def ladder(content: PairSummary, pair: str, names: Names) -> str:
     """What is left of a gain on a longer schedule; empty for a pair whose recipes have one schedule."""
     told = []
-    for name, stats in distilled(content).items():
-        first = content["recipes"].get(stats["like"] or "")
-        if first and first["effect"] and stats["effect"]:
-            factor = stats["schedule_factor"] / first["schedule_factor"]
+    for name, first in distilled(content).items():
+        longer = {
+            stats["schedule_factor"] / first["schedule_factor"]: numbers.gain(stats["effect"])
+            for stats in distilled(content).values()
+            if stats["like"] == name and stats["effect"]
+        }
+        if first["effect"] and longer:
             told.append(
-                f"{names.recipe(pair, stats['like'] or name)} gains {numbers.gain(first['effect'])}, "
-                f"with {factor:g} times the steps {numbers.gain(stats['effect'])}"
+                f"{names.recipe(pair, name)} gains {numbers.gain(first['effect'])}, with "
+                f"{numbers.listing([f'{factor:g}' for factor in longer])} times the steps "
+                f"{numbers.listing(list(longer.values()))}"
             )
     return sentence(f"{names.pair(pair)}: {'; '.join(told)}") if told else ""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detdistill.analysis import slices
 from detdistill.analysis.summary import Summary
 from detdistill.core import paths, record
 from detdistill.core.files import sha256
@@ -55,7 +56,7 @@ def collect(study: Study, summary: Summary, manifest: Manifest) -> Provenance:
     """Read it from the repository, the params, and the times that every step but the report's own has written."""
     groups = _timings(study, summary)
     timings = [timing for _, each in groups for timing in each]
-    files = sorted(file for file in (paths.PARAMS / study.study).rglob("*.yaml") if file.name != "dvc.yaml")
+    files = sorted(slices.files(study).values())
     return Provenance(
         commit=commit(),
         data_digest=manifest.digest,

@@ -1,4 +1,7 @@
-"""Gain of every recipe of every pair over its plain student, by level: a forest plot with the verdict in words."""
+"""Gain of every recipe over its plain student, by level: a forest plot with the verdict in words.
+
+What a recipe does on longer schedules has its place in the figure of those, where there is one.
+"""
 
 from typing import Any
 
@@ -9,6 +12,7 @@ from matplotlib.transforms import blended_transform_factory
 
 from detdistill.analysis.summary import RecipeStats, Summary, by_level
 from detdistill.report import numbers, verdicts
+from detdistill.report.figures import schedules
 from detdistill.report.figures.style import (
     FULL_WIDTH,
     GREY,
@@ -36,7 +40,9 @@ _DIAMONDS = {"AP50": _DIAMOND | {"ms": 4.5, "mew": 0.9}, "AP": _DIAMOND | {"ms":
 
 def draw(summary: Summary, names: Names, literature: Literature) -> Figure:
     """A line a recipe under the heading of its level; published gains are open marks, and never decide the axis."""
-    rows = by_level(summary)
+    rows = [
+        each for each in by_level(summary) if not (each[2]["like"] and schedules.several(summary["pairs"][each[0]]))
+    ]
     groups = list(dict.fromkeys(group(stats["levels"]) for _, _, stats in rows))
     labels = {(pair, recipe): wrapped(names.across(pair, recipe)) for pair, recipe, _ in rows}
     height = len(groups) + sum(rows_of(label) for label in labels.values())
