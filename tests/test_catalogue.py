@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import tiny
 import yaml
+from typer.testing import CliRunner
 
 from detdistill import catalogue
+from detdistill.cli import app
 from detdistill.core.errors import UserError
 from detdistill.distill import files, find, parse_keywords
 from detdistill.distill.base import check_taps
@@ -52,6 +55,12 @@ class TestEveryMethod:
         assert entry.summary.endswith(".")
         assert entry.paper
         assert entry.parameters >= 0
+
+
+def test_people_get_a_table() -> None:
+    done = CliRunner().invoke(app, ["methods"])
+    assert done.exit_code == 0
+    assert all(re.search(rf"^\s*\S+\s+{name}\s", done.output, re.MULTILINE) for name in files())
 
 
 def test_every_level_has_two_methods() -> None:

@@ -10,6 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from detdistill.analysis import compare
+from detdistill.analysis.equal_cost import Spread
 from detdistill.analysis.summarize import summarize
 from detdistill.cli import app
 from detdistill.core import paths
@@ -169,3 +170,9 @@ def test_the_summary_that_was_read_is_the_one_that_is_named(tmp_path, monkeypatc
     paths.summary("old").write_text('{"study": "old"}')
     with pytest.raises(UserError, match=r"^reports/old/summary\.json: data"):
         compare.read("old")
+
+
+def test_what_chance_allows_by_hand():
+    one, other = {"AP50": {"n": 3, "mean": 0.5}}, {"AP50": {"n": 2, "mean": 0.4}}
+    found = compare._figure("AP50", one, other, Spread(0.02, 10), 0.05)
+    assert found.allowed == pytest.approx(2.228139 * 0.02 * (1 / 3 + 1 / 2) ** 0.5)

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from detdistill.cli import app
 from detdistill.core import paths
 from detdistill.core.errors import UserError
-from detdistill.detect import detect
+from detdistill.detect import THRESHOLD, detect
 from detdistill.detect.drawing import draw
 from detdistill.detect.sources import find
 from detdistill.detect.video import Video, Writer
@@ -73,10 +73,12 @@ def test_every_image_is_drawn_and_told_as_the_detector_finds_it(model):
 def test_the_threshold_is_the_models_own_or_one_half(model):
     card = json.loads((model / "detdistill.json").read_text())
     assert card["threshold"] is None  # it has not been evaluated
+    assert THRESHOLD == 0.5
     assert not detect(model, [Path("pictures")], Path("half")).annotations  # an untrained model is sure of nothing
     export_evaluated()
     own = json.loads(Path("evaluated/detdistill.json").read_text())["threshold"]
     found = detect(Path("evaluated"), [Path("pictures")], Path("own"))
+    assert found.annotations
     lowest = detect(Path("evaluated"), [Path("pictures")], Path("all"), threshold=0.0)
     assert len(found.annotations) == sum(each["score"] >= own for each in lowest.annotations)
 

@@ -98,7 +98,6 @@ def test_a_family_that_torchvision_has_not_says_that_the_package_is_needed(tmp_p
 def test_a_pipeline_of_transformers_finds_the_same(tmp_path, monkeypatch, family, trunk):
     from transformers import pipeline
 
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     changes = published(family, tmp_path) if trunk == "published" else {}
     detector = exported.project(tmp_path, monkeypatch, "transformers", family, **changes)
     folder = out(tmp_path)

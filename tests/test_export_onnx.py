@@ -14,10 +14,15 @@ from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.detectors.base import Detections
 from detdistill.export import export
-from detdistill.export.onnx import FILE, graph
+from detdistill.export.onnx import FILE, check, graph
 from detdistill.export.onnx.nms import kept
 
 IMAGES = 100
+
+
+def test_another_engine_has_no_graph() -> None:
+    with pytest.raises(UserError, match="models of detectron2 have no graph here"):
+        check("detectron2")
 
 
 def agree(found: tuple[np.ndarray, ...], expected: Detections) -> None:

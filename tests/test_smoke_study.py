@@ -190,6 +190,7 @@ def test_a_second_clone_pulls_and_has_nothing_to_do(clone, by_dvc, tmp_path):
 
 def test_a_changed_weight_makes_both_drivers_name_the_same_steps(by_snakemake, by_dvc):
     for made in (by_snakemake, by_dvc):
+        made.run("detdistill", "sync", "--study", "smoke")
         with weight_changed(made):
             assert planned_by_snakemake(made) == CHANGED
             assert planned_by_dvc(made) == CHANGED
@@ -197,6 +198,7 @@ def test_a_changed_weight_makes_both_drivers_name_the_same_steps(by_snakemake, b
 
 
 def test_sync_refuses_what_no_driver_has_finished(by_snakemake):
+    by_snakemake.run("detdistill", "sync", "--study", "smoke")
     with weight_changed(by_snakemake):
         for target in ((), ("dvc",), ("snakemake",)):
             assert "finished it" in by_snakemake.run("detdistill", "sync", *target, "--study", "smoke", code=2)
@@ -204,6 +206,7 @@ def test_sync_refuses_what_no_driver_has_finished(by_snakemake):
 
 
 def test_sync_refuses_results_of_other_inputs(by_snakemake):
+    by_snakemake.run("detdistill", "sync", "--study", "smoke")
     with weight_changed(by_snakemake):
         by_snakemake.run(*SNAKEMAKE, "--touch")
         said = by_snakemake.run("detdistill", "sync", "dvc", "--study", "smoke", code=2)

@@ -155,7 +155,8 @@ def test_blocks_remove_what_all_recipes_share_within_a_seed():
     assert effects({"f": family})["f"]["a"]["low"] < 0
     found = additive(family)["a"]
     assert found["difference"] == pytest.approx(0.02)
-    assert found["low"] > 0.01
+    # The squares of the residuals sum to 10/3 e-6 over 4 degrees, and a difference has 2/3 of that variance.
+    assert found["high"] - found["difference"] == pytest.approx(quantile(0.95, (3, 3), 3, 4) * (5e-6 / 9) ** 0.5)
 
 
 def test_more_seeds_are_needed_for_less_and_they_suffice():
@@ -178,6 +179,9 @@ def test_equal_cost_is_read_off_the_plain_line_over_the_logarithm_of_time():
     # Half way in the logarithm: 0.51. Variance 0.0002 over 3 degrees, weights 1/2 + 1/8 + 1/8, t = 3.182.
     assert (found["plain"], found["difference"]) == (pytest.approx(0.51), pytest.approx(0.05))
     assert found["high"] - found["difference"] == pytest.approx(3.182 * (0.0002 * 0.75) ** 0.5, rel=1e-3)
+    # Five recipes of a pair share the 5 %: t(3, 99.5 %).
+    many = at_equal_cost(ours, 200.0, schedules, pooled([ours, *(each.precision for each in schedules)]), 5)
+    assert many["high"] - many["difference"] == pytest.approx(5.841 * (0.0002 * 0.75) ** 0.5, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -193,13 +197,18 @@ def test_nothing_is_said_beyond_the_plain_schedules(seconds, place):
 
 def test_a_set_of_methods_by_hand_against_the_part_that_validation_chose():
     family = Family(
-        by_seed(0.30, 0.32),
-        {"a": by_seed(0.40, 0.42), "b": by_seed(0.49, 0.51), "ab": by_seed(0.55, 0.57), "c": by_seed(0.9, 0.92)},
+        by_seed(0.30, 0.31, 0.32),
+        {
+            "a": by_seed(0.40, 0.41, 0.42),
+            "b": by_seed(0.49, 0.50, 0.51),
+            "ab": by_seed(0.55, 0.56, 0.57),
+            "c": by_seed(0.90, 0.91, 0.92),
+        },
     )
     methods = {"a": {"a"}, "b": {"b"}, "ab": {"a", "b"}, "c": {"c"}}
     validation = {"a": stat(by_seed(0.5, 0.6)), "b": stat(by_seed(0.5, 0.5)), "ab": stat({}), "c": stat(by_seed(1.0))}
-    # s^2 = 5 x 0.0002 / 5; one set, so half = t(5, 97.5 %) s sqrt(1/2 + 1/2)
-    half = 2.570582 * 0.0002**0.5
+    # s = 0.01 in each group, 10 degrees; one set, so half = t(10, 97.5 %) s sqrt(1/3 + 1/3)
+    half = 2.228139 * 0.01 * (2 / 3) ** 0.5
     found = together(family, methods, validation)
     assert list(found) == ["ab"]
     assert found["ab"]["part"] == "a"  # b is the better one on the test split, which may not choose

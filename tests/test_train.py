@@ -17,7 +17,7 @@ from detdistill import data
 from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.core.files import sha256
-from detdistill.core.params import Training
+from detdistill.core.params import Training, parse
 from detdistill.engines.torchvision.faster_rcnn import FasterRCNNDetector
 from detdistill.train import step as train
 from detdistill.train.optimize import batches, optimizer, scheduler
@@ -397,3 +397,66 @@ def test_a_warm_up_of_exactly_one_step_ends_at_the_full_rate():
     assert 0.4 < rates[0] <= 0.5
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < 0.001
+
+
+def test_multistep_warms_up_and_falls_to_a_tenth_at_each_milestone():
+    training = Training(steps=10, batch=2, lr=0.5, schedule="multistep", milestones=[0.5, 0.8], warmup=0.2)
+    optimise = optimizer(torch.nn.Linear(2, 2), [], training)
+    schedule, rates = scheduler(optimise, training, 10), []
+    for _ in range(10):
+        rates.append(schedule.get_last_lr()[0])
+        optimise.step()
+        schedule.step()
+    assert rates == pytest.approx([0.25] + [0.5] * 4 + [0.05] * 3 + [0.005] * 2)
+
+
+def test_a_batch_in_parts_trains_the_same_student(tiny, monkeypatch):
+    """Where no normalisation sees the parts, and losses are means over images."""
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", lambda self, x: x)
+    dense = {"family": "retinanet", "widths": [8, 8], "neck_channels": 8, "anchors": [[12.0], [24.0]], "candidates": 20}
+    models = []
+    for parts in (1, 2):
+        training = {**TRAINING, "optimizer": "sgd", "lr": 1e-3, "clip_norm": None, "accumulate": parts}
+        write_slice("small", "student", value={"detector": dense, "training": training})
+        train.train_student("tiny", "small", "plain", 0)
+        models.append(load_file(paths.run("tiny", "small", "plain", 0, "model.safetensors")))
+    for name, tensor in models[0].items():
+        torch.testing.assert_close(models[1][name], tensor, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"accumulate": 3}, "accumulate 3 does not divide batch 2"),
+        ({"milestones": [0.9, 0.5]}, "milestones must rise"),
+    ],
+)
+def test_trainings_that_make_no_sense(change, said):
+    with pytest.raises(UserError, match=said):
+        parse(Training, {"steps": 1, "batch": 2, "lr": 0.1} | change, "f.yaml")
+
+
+def test_bf16_trains(tiny):
+    write_slice("small", "student", value={"detector": DETECTOR, "training": {**TRAINING, "precision": "bf16"}})
+    # A process has one precision, so this one is its own.
+    done = subprocess.run(command("student", "small", "plain", "0"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    half = load_file(paths.run("tiny", "small", "plain", 0, "model.safetensors"))
+    write_slice("small", "student", value={"detector": DETECTOR, "training": TRAINING})
+    train.train_student("tiny", "small", "plain", 0)
+    whole = load_file(paths.run("tiny", "small", "plain", 0, "model.safetensors"))
+    assert all(torch.isfinite(value).all() for value in half.values())
+    assert any((half[name] != whole[name]).any() for name in whole)
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
+def test_fp16_without_a_gpu_is_told(tiny):
+    write_slice("small", "student", value={"detector": DETECTOR, "training": {**TRAINING, "precision": "fp16"}})
+    with pytest.raises(UserError, match=r"student\.yaml: training\.precision: fp16 needs a GPU"):
+        train.train_student("tiny", "small", "plain", 0)
+
+
+def test_a_plain_recipe_with_methods_is_told(tiny):
+    write_slice("small", "plain", value={"methods": {"pkd": {"weight": 1.0}}})
+    with pytest.raises(UserError, match="a recipe listed under `plain` has none"):
+        train.train_student("tiny", "small", "plain", 0)

@@ -366,6 +366,11 @@ class TestEveryMethod:
             values = {**METHODS[name], **{other: 0.0 for other in weights if other != part}}
             terms = [term for term in distillation(family, {name: values})(images, targets) if term.startswith(name)]
             assert {term.rpartition("_")[2].rpartition(".")[2] for term in terms} == {part}
+        if not weights:
+            once, twice = (distillation(family, {name: {"weight": w}})(images, targets) for w in (1.0, 2.0))
+            terms = [term for term in once if term.startswith(name)]
+            assert terms
+            assert [twice[t].item() for t in terms] == pytest.approx([2 * once[t].item() for t in terms], rel=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -10,7 +10,10 @@ from detdistill import tune as tuning
 from detdistill.check import check
 from detdistill.core import paths
 from detdistill.core.errors import UserError
+from detdistill.dataset.manifest import load
 from detdistill.train import step as train
+from detdistill.train.assemble import assemble
+from detdistill.train.tuned import scales
 
 BUDGET = {"seed": 100, "share": 0.3, "factors": [0.5, 2.0], "schedule_factor": 0.5}
 
@@ -48,6 +51,19 @@ def test_each_factor_is_tried_and_the_unit_gives_the_share_of_the_gradient(tuned
     # After so few steps a gradient has hardly changed, so its share is near what was asked for, times the factor.
     for tried in result["grid"]:
         assert 0.03 < tried["gradient_share"] / (0.3 * tried["factor"]) < 30
+
+
+def test_at_its_unit_a_method_has_just_the_share_of_the_native_gradient(tuned, monkeypatch):
+    monkeypatch.setattr(tuning, "WARM_UP_STEPS", 0)
+    run, data = train.student_run("tiny", "small", "chen", BUDGET["seed"]), load("tiny")
+    scaled = tuning._scaled(run, run.lesson, scales(tuning._units(run, run.lesson, data, 0.3), 1.0))
+    norms = tuning._gradient_norms(scaled, assemble(scaled, data), data, first=0)
+    assert norms["chen"] / norms[""] == pytest.approx(0.3, rel=1e-3)
+
+
+def test_a_plain_student_has_nothing_to_tune(tuned):
+    with pytest.raises(UserError, match="'plain' of 'small' has no methods that could be tuned"):
+        tuning.tune("tiny", "small", "plain")
 
 
 @pytest.mark.parametrize(
