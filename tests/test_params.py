@@ -13,6 +13,7 @@ from detdistill.check import check
 from detdistill.core import params
 from detdistill.core.errors import UserError
 from detdistill.core.params import Side, Training, load_study, parse
+from detdistill.data import coco
 
 SIDE = {"detector": {"family": "faster_rcnn"}, "training": {"steps": 10, "batch": 2, "lr": 0.1}}
 
@@ -183,6 +184,27 @@ def test_check_finds_it_before_any_work(study, slice_, keys, value, sentence):
     study(slice_, *keys, value=value)
     with pytest.raises(UserError, match=sentence):
         check("smoke")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"stpes": 1, "batch": 2, "lr": 0.1}, "unknown key 'stpes'; did you mean 'steps'?"),
+        (
+            {"steps": 1, "batch": 2, "lr": 0.1, "precision": False},
+            'precision: .*found False .YAML reads no as false; write "no".',
+        ),
+    ],
+)
+def test_what_was_meant_is_said(values, said):
+    with pytest.raises(UserError, match=said):
+        params.parse(params.Training, values, "f.yaml")
+
+
+@pytest.mark.parametrize("parts", [{"annotations": "a", "image": "x"}, [{"annotations": "a", "image": "x"}]])
+def test_a_key_inside_a_list_of_a_mapping_has_its_neighbours(parts):
+    with pytest.raises(UserError, match=r"unknown key 'splits\.train\.0\.image'; did you mean 'images'\?"):
+        params.parse(coco.Params, {"kind": "coco", "splits": {"train": parts}}, "data.yaml")
 
 
 def test_two_recipes_of_one_schedule_like_the_same_are_found(study):

@@ -6,7 +6,7 @@ One slice is one file, because a file is the unit that Snakemake and DVC watch.
 import hashlib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -217,11 +217,15 @@ class Tuning(Slice):
 
 
 def parse(schema: type[SliceT], values: Any, where: str) -> SliceT:
-    """Validate `values` against `schema`; the first fault becomes one sentence that starts with `where`."""
+    """Validate `values` against `schema`; one fault becomes one sentence that starts with `where`.
+
+    An unknown key comes first, since a misspelt one is missing under its own name.
+    """
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        fault = error.errors()[0]
+        faults = error.errors()
+    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
     field = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         raise UserError(f"{where}: unknown key {field!r}{near(field.rsplit('.')[-1], _keys_at(schema, fault['loc']))}")
@@ -230,6 +234,8 @@ def parse(schema: type[SliceT], values: Any, where: str) -> SliceT:
     if fault["type"] == "value_error" and isinstance(fault["input"], dict):  # of several fields, which it names itself
         raise UserError(f"{where}: {f'{field}: ' if field else ''}{fault['ctx']['error']}")
     hint = " (YAML reads 5e-4 as text; write 5.0e-4)" if _looks_like_a_number(fault["input"]) else ""
+    if fault["type"] == "literal_error" and fault["input"] is False and "'no'" in fault["msg"]:
+        hint = ' (YAML reads no as false; write "no")'
     message = fault["msg"].removeprefix("Value error, ")
     raise UserError(f"{where}: {field}: {message[0].lower()}{message[1:]}, found {fault['input']!r}{hint}")
 
@@ -244,12 +250,18 @@ def _keys_at(schema: type[BaseModel], location: tuple[str | int, ...]) -> list[s
     for part in location[:-1]:
         if part not in model.model_fields:
             continue  # a place in a list, a key of a mapping
-        annotation = model.model_fields[part].annotation
-        inner = [arg for arg in getattr(annotation, "__args__", ()) if isinstance(arg, type) and arg is not type(None)]
-        model = inner[-1] if inner else annotation
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        inner = _models_in(model.model_fields[part].annotation)
+        if not inner:
             return []
+        model = inner[-1]
     return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a type is made of: of `dict[str, list[Part]]`, `Part`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 AS_READ: dict[Path, str] = {}
