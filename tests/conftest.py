@@ -1,6 +1,7 @@
 """A copy of the project in a repository of its own, for the tests that run its workflow."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,19 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # where
 
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where `DETDISTILL_MAY_SKIP` says, as a pattern, what an environment may lack, any other skip fails."""
+    may = os.environ.get("DETDISTILL_MAY_SKIP")
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if may is None or reporter is None:
+        return
+    if gone := [each for each in reporter.stats.get("skipped", []) if not re.search(may, str(each.longrepr))]:
+        reporter.write_line(
+            f"\n{len(gone)} skipped that must not be here, such as {gone[0].nodeid}: {gone[0].longrepr}"
+        )
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture
