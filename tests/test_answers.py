@@ -13,7 +13,7 @@ from detdistill.core import paths
 from detdistill.core.errors import UserError
 from detdistill.dataset import manifest
 from detdistill.detectors.weights import save_weights
-from detdistill.distill.answers import Answers, check_constant
+from detdistill.distill.answers import Answers, _code, check_constant
 from detdistill.evaluate.predict import as_float
 
 KD_DETR = {"classes": 1.0, "boxes": 5.0, "giou": 2.0, "random_queries": 4}
@@ -138,6 +138,14 @@ def test_a_damaged_answer_is_made_anew(split, how):
     damage(file, how)
     answers(split, "faster_rcnn", distillation)
     np.testing.assert_array_equal(np.load(file), whole)
+
+
+def test_students_of_other_engines_find_the_same_answers():
+    """Their processes have loaded other code, and only the teacher's counts."""
+    code = _code(tiny.detector("faster_rcnn"))
+    assert "engines/torchvision/faster_rcnn.py" in code
+    assert "detectors/gfl.py" in code
+    assert not any(name.startswith(("engines/transformers", "engines/detectron2")) for name in code)
 
 
 @pytest.mark.parametrize("change", ["data", "weights"])

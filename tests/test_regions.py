@@ -34,6 +34,19 @@ def test_an_image_without_objects_has_nothing_inside():
     assert gradient_inside({"loss": own.backbone["8"].sum()}, own, [empty]) == {"area": 0.0, "native": 0.0}
 
 
+def test_levels_of_frozen_stages_are_left_out():
+    own = taps()
+    own.backbone["4"] = torch.zeros(1, 2, 4, 4)
+    losses = {"loss": own.backbone["8"].sum() + own.backbone["4"].sum()}
+    assert gradient_inside(losses, own, [BOX]) == gradient_inside(losses, taps_of(own, "8"), [BOX])
+    rest = torch.ones(1, requires_grad=True)
+    assert gradient_inside({"loss": rest.sum()}, taps_of(own, "4"), [BOX]) == {"area": None, "native": None}
+
+
+def taps_of(own, stride):
+    return Taps(image_size=own.image_size, backbone={stride: own.backbone[stride]})
+
+
 def test_a_box_smaller_than_a_cell_has_one():
     assert inside(torch.tensor([[9.0, 1.0, 10.0, 2.0]]), (16, 16), (2, 2)).tolist() == [[False, True], [False, False]]
 

@@ -1,6 +1,7 @@
 """The report of a study of made-up numbers: what it says, what it refuses to invent, and that it repeats."""
 
 import copy
+import dataclasses
 import json
 import re
 import shutil
@@ -380,6 +381,17 @@ def test_the_cost_of_every_step_is_known(told):
     steps = counts(load_study(fake_study.STUDY))
     for step in steps.keys() - {"report"}:
         assert sum(cost.runs for cost in origin.costs if cost.step == step) == steps[step], step
+
+
+def test_an_accelerator_that_core_time_does_not_hold_is_told(told):
+    summary, cost, _, data = told
+    study, papers = load_study(fake_study.STUDY), literature.load()
+    origin = provenance.collect(study, summary, data)
+    assert limitations.accelerated(origin) == []
+    machines = [origin.machines[0] | {"accelerator": "cuda"}, *origin.machines[1:]]
+    content = document(study, summary, cost, data, dataclasses.replace(origin, machines=machines), papers)
+    assert content["limitations"][0].startswith("Models were trained on an accelerator (cuda), whose time is not")
+    assert "accelerator cuda" in str(content["tables"]["origin"])
 
 
 def test_a_step_that_does_not_import_a_package_adds_no_version_of_it(told):

@@ -364,10 +364,30 @@ def test_errors_are_one_line_and_exit_code_2(tiny):
 def test_two_processes_train_one_model(tiny, monkeypatch):
     monkeypatch.setenv("DETDISTILL_PROCESSES", "2")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    done = subprocess.run(command("student", "small", "plain", "0"), capture_output=True, text=True, check=True)
+    done = subprocess.run(command("student", "small", "plain", "0"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert done.stderr.count("step 12/12") == 1
     model = load_file(paths.run("tiny", "small", "plain", 0, "model.safetensors"))
     assert all(torch.isfinite(value).all() for value in model.values())
+
+
+def test_two_processes_train_a_method_with_a_term_switched_off(tiny, monkeypatch):
+    fgd = {"foreground": 1e-3, "background": 5e-4, "attention": 5e-4, "context": 0.0}
+    write_slice("small", "pkd", value={"methods": {"fgd": fgd}})
+    train.train_teacher("tiny", "small")
+    monkeypatch.setenv("DETDISTILL_PROCESSES", "2")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    done = subprocess.run(command("distill", "small", "pkd", "0"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_batch_that_two_processes_cannot_share_is_told(tiny, monkeypatch):
+    monkeypatch.setenv("DETDISTILL_PROCESSES", "2")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    write_slice("small", "student", value={"detector": DETECTOR, "training": {**TRAINING, "accumulate": 2}})
+    done = subprocess.run(command("student", "small", "plain", "0"), capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "batch 2 of 8 images is too small for accumulate 2 in 2 processes" in done.stderr
 
 
 def test_a_number_of_processes_that_is_none(tiny, monkeypatch):
@@ -385,15 +405,20 @@ def test_every_step_has_its_images_whatever_the_start():
     assert len(set(straight[0] + straight[1])) == 8, "no image twice in an epoch"
 
 
-def test_a_warm_up_of_exactly_one_step_ends_at_the_full_rate():
-    """PyTorch's OneCycle alone would divide by zero."""
-    training = Training(steps=10, batch=2, lr=0.5, warmup=0.1)
+def rates_of(training: Training) -> list[float]:
     optimise = optimizer(torch.nn.Linear(2, 2), [], training)
-    schedule, rates = scheduler(optimise, training, 10), []
-    for _ in range(10):
+    schedule, rates = scheduler(optimise, training, training.steps), []
+    for _ in range(training.steps):
         rates.append(schedule.get_last_lr()[0])
         optimise.step()
         schedule.step()
+    return rates
+
+
+def test_a_warm_up_of_exactly_one_step_ends_at_the_full_rate():
+    """PyTorch's OneCycle alone would divide by zero."""
+    training = Training(steps=10, batch=2, lr=0.5, warmup=0.1)
+    rates = rates_of(training)
     assert 0.4 < rates[0] <= 0.5
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < 0.001
@@ -401,12 +426,7 @@ def test_a_warm_up_of_exactly_one_step_ends_at_the_full_rate():
 
 def test_multistep_warms_up_and_falls_to_a_tenth_at_each_milestone():
     training = Training(steps=10, batch=2, lr=0.5, schedule="multistep", milestones=[0.5, 0.8], warmup=0.2)
-    optimise = optimizer(torch.nn.Linear(2, 2), [], training)
-    schedule, rates = scheduler(optimise, training, 10), []
-    for _ in range(10):
-        rates.append(schedule.get_last_lr()[0])
-        optimise.step()
-        schedule.step()
+    rates = rates_of(training)
     assert rates == pytest.approx([0.25] + [0.5] * 4 + [0.05] * 3 + [0.005] * 2)
 
 
@@ -447,6 +467,14 @@ def test_bf16_trains(tiny):
     whole = load_file(paths.run("tiny", "small", "plain", 0, "model.safetensors"))
     assert all(torch.isfinite(value).all() for value in half.values())
     assert any((half[name] != whole[name]).any() for name in whole)
+
+
+def test_the_largest_seed_has_its_images(tiny):
+    largest = 2**31 - 1
+    study = {**STUDY, "seeds": [largest]}
+    paths.params("tiny", "study").write_text(yaml.safe_dump(study))
+    train.train_student("tiny", "small", "plain", largest)
+    assert paths.run("tiny", "small", "plain", largest, "model.safetensors").exists()
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")

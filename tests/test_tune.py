@@ -1,18 +1,20 @@
 """Tuning: an equal budget on the validation split, one more weight where the best is at an end, and exact resume."""
 
 import json
+import subprocess
 
 import pytest
 from safetensors.torch import load_file
-from test_train import TRAINING, tiny, write_slice  # noqa: F401  `tiny` is a fixture
+from test_train import DETECTOR, TRAINING, command, tiny, write_slice  # noqa: F401  `tiny` is a fixture
 
 from detdistill import tune as tuning
 from detdistill.check import check
-from detdistill.core import paths
-from detdistill.core.errors import UserError
+from detdistill.core import paths, record
+from detdistill.core.errors import DivergedError, UserError
 from detdistill.dataset.manifest import load
 from detdistill.train import step as train
 from detdistill.train.assemble import assemble
+from detdistill.train.checkpoint import Scratch
 from detdistill.train.tuned import scales
 
 BUDGET = {"seed": 100, "share": 0.3, "factors": [0.5, 2.0], "schedule_factor": 0.5}
@@ -80,6 +82,45 @@ def test_one_more_factor_beyond_the_end_that_is_best_and_no_further(tuned, monke
     assert found()["factor"] == best
 
 
+def test_a_factor_that_diverges_does_not_win(tuned, monkeypatch):
+    fit, limit = tuning._fit, float("inf")
+
+    def diverges(run, assembled, manifest, validate_on):
+        if validate_on > 1 and assembled.distillation.scales["pkd"] > limit:
+            raise DivergedError("a loss is not finite")
+        return fit(run, assembled, manifest, validate_on)
+
+    tuning.tune("tiny", "small", "pkd")
+    limit = 1.5 * found()["units"]["pkd"]  # between the two factors
+    monkeypatch.setattr(tuning, "_fit", diverges)
+    tuning.tune("tiny", "small", "pkd")
+    grid = {tried["factor"]: tried for tried in found()["grid"]}
+    assert grid[2.0] == {"factor": 2.0, "AP": None, "AP50": None, "gradient_share": None}
+    assert grid[0.5]["AP50"] is not None
+    assert found()["factor"] != 2.0
+    limit = 0.0
+    with pytest.raises(UserError, match="every factor of 'pkd' diverges"):
+        tuning.tune("tiny", "small", "pkd")
+
+
+def test_a_recipe_is_tuned_and_trained_in_half_precision(tuned):
+    write_slice("small", "student", value={"detector": DETECTOR, "training": {**TRAINING, "precision": "bf16"}})
+    for verb in (("tune", "small", "pkd"), ("distill", "small", "pkd", "0")):
+        done = subprocess.run(command(*verb), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_records_name_the_engine_the_methods_and_the_tuning(tuned):
+    for verb in (("tune", "small", "pkd"), ("distill", "small", "pkd", "0")):
+        subprocess.run(command(*verb), capture_output=True, check=True)
+    records = paths.tuning("tiny", "small", "pkd", "timing.json"), paths.run("tiny", "small", "pkd", 0, "timing.json")
+    for file in records:
+        code = json.loads(file.read_text())["code"]
+        assert {"detdistill.engines.torchvision.faster_rcnn", "detdistill.distill.cnn.neck.pkd"} <= set(code)
+    used = json.loads(records[1].read_text())["used"]
+    assert str(paths.tuning("tiny", "small", "pkd", "tuning.json")) in used
+
+
 def test_a_best_factor_inside_ends_the_grid(tuned, monkeypatch):
     write_slice("tuning", value={**BUDGET, "factors": [0.5, 2.0, 8.0]})
     tried = scripted(monkeypatch, x0_5=0.1, x2=0.3, x8=0.2)
@@ -110,8 +151,17 @@ def test_a_killed_tuning_goes_on_to_the_same_bytes(tuned, monkeypatch):
         patched.setattr(tuning, "fit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             tuning.tune("tiny", "small", "pkd")
+    load = Scratch.load
+
+    def dear(self):  # as if the part before the kill had taken long
+        state = load(self)
+        spent = {"wall_seconds": 1000.0, "core_seconds": 1000.0, "peak_memory_bytes": 0}
+        return state | {"spent": spent} if state and "grid" in state else state
+
+    monkeypatch.setattr(Scratch, "load", dear)
     tuning.tune("tiny", "small", "pkd")
     assert paths.tuning("tiny", "small", "pkd", "tuning.json").read_bytes() == straight
+    assert record.read(paths.tuning("tiny", "small", "pkd", "timing.json"))["core_seconds"] > 1000
 
 
 def test_the_tuned_weight_is_what_training_uses(tuned):

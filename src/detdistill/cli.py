@@ -399,12 +399,15 @@ def _own_tree() -> None:
 
 
 def _spread(named: str) -> None:
-    """Run a training verb in so many processes instead, one a GPU, by `accelerate launch`."""
+    """Run a training verb in so many processes instead, one a GPU.
+
+    By torchrun, since `accelerate launch` starts but one where there is no GPU.
+    """
     if named == "1":
         return
     from detdistill.needs import processes
 
     count = str(processes(named))
     if sys.argv[1:2] and sys.argv[1] in TRAINING:
-        launch = ["-m", "accelerate.commands.launch", "--num_processes", count, "-m", "detdistill"]
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", count, "-m", "detdistill"]
         os.execv(sys.executable, [sys.executable, *launch, *sys.argv[1:]])

@@ -8,7 +8,7 @@ wins, the smaller of two equal ones.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -17,12 +17,12 @@ from torch import Tensor
 
 from detdistill.core import paths
 from detdistill.core.code import Used
-from detdistill.core.errors import UserError
+from detdistill.core.errors import DivergedError, UserError
 from detdistill.core.files import write_json
 from detdistill.core.params import load_tuning
-from detdistill.core.timing import measure
+from detdistill.core.timing import Spent, measure
 from detdistill.dataset.manifest import Manifest, load
-from detdistill.train.assemble import Assembled, assemble
+from detdistill.train.assemble import Assembled, assemble, load_code
 from detdistill.train.checkpoint import Scratch
 from detdistill.train.history import History
 from detdistill.train.loop import fit
@@ -48,17 +48,23 @@ def tune(study: str, pair: str, recipe: str) -> None:
     run = replace(run, schedule_factor=run.schedule_factor * budget.schedule_factor)
     with measure("tune") as cost:
         prepare(run.side.training.threads)
+        load_code(run)
         used = Used([*run.files, paths.params(study, "tuning")])
         manifest = load(study)
         scratch = Scratch({"tuning": run.identity(manifest), "budget": budget.model_dump()})
         scratch.claim()
-        found = scratch.load() or {"units": _units(run, lesson, manifest, budget.share), "grid": []}
-        scratch.save(found)
+        found = scratch.load() or {"units": _units(run, lesson, manifest, budget.share), "grid": [], "spent": {}}
+        earlier = Spent(**found["spent"])
+        scratch.save(found | {"spent": asdict(earlier + cost.spent())})
         while factor := _next(budget.factors, found["grid"]):
             found["grid"].append(_try(run, lesson, manifest, found["units"], factor))
-            scratch.save(found)
+            scratch.save(found | {"spent": asdict(earlier + cost.spent())})
     used.check()
     grid = sorted(found["grid"], key=lambda tried: tried["factor"])
+    if all(tried["gradient_share"] is None for tried in grid):
+        raise UserError(
+            f"{lesson.where}: methods: every factor of {recipe!r} diverges; a lower rate or clip_norm helps"
+        )
     result = {
         "pair": pair,
         "recipe": recipe,
@@ -69,7 +75,7 @@ def tune(study: str, pair: str, recipe: str) -> None:
         "factor": _best(grid)["factor"],
     }
     write_json(paths.tuning(study, pair, recipe, "tuning.json"), result)
-    cost.record(paths.tuning(study, pair, recipe, "timing.json"), ["tuning.json"], used)
+    cost.record(paths.tuning(study, pair, recipe, "timing.json"), ["tuning.json"], used, earlier)
     scratch.clear()
 
 
@@ -111,10 +117,13 @@ def _units(run: Run, lesson: Lesson, manifest: Manifest, share: float) -> dict[s
 
 
 def _try(run: Run, lesson: Lesson, manifest: Manifest, units: dict[str, float], factor: float) -> dict[str, Any]:
-    """One training at that factor, its validation AP, and its gradient's share at the end."""
+    """One training at that factor, its validation AP, and its gradient's share at the end; None where it diverges."""
     scaled = _scaled(run, lesson, scales(units, factor))
     assembled = assemble(scaled, manifest)
-    found = _fit(scaled, assembled, manifest, validate_on=len(manifest.split("val"))).learning[-1]
+    try:
+        found = _fit(scaled, assembled, manifest, validate_on=len(manifest.split("val"))).learning[-1]
+    except DivergedError:
+        return {"factor": factor, "AP": None, "AP50": None, "gradient_share": None}
     norms = _gradient_norms(scaled, assembled, manifest, first=0)
     native = norms.pop("")
     share = sum(norms.values()) / native
@@ -131,7 +140,11 @@ def _fit(run: Run, assembled: Assembled, manifest: Manifest, validate_on: int) -
     run = replace(run, side=run.side.model_copy(update={"training": training}))
     accelerator = Accelerator(mixed_precision=training.precision, gradient_accumulation_steps=training.accumulate)
     scratch = Scratch(run.identity(manifest))
-    history = fit(run, assembled.module, assembled.detector, manifest, accelerator, scratch)
+    try:
+        history = fit(run, assembled.module, assembled.detector, manifest, accelerator, scratch)
+    except DivergedError:
+        scratch.clear()  # it would go on to the same end
+        raise
     scratch.clear()
     return history
 
@@ -141,7 +154,7 @@ def _gradient_norms(run: Run, assembled: Assembled, manifest: Manifest, first: i
     training, module = run.side.training, assembled.distillation
     split = manifest.split("train", training.cache_images)
     samples = Samples(split, assembled.detector, run.seed, training.augment)
-    accelerator = Accelerator()
+    accelerator = Accelerator(mixed_precision=training.precision)  # a process has one precision
     module.to(accelerator.device).train()
     parameters = [parameter for parameter in assembled.detector.parameters() if parameter.requires_grad]
     sums = dict.fromkeys(["", *module.methods], 0.0)

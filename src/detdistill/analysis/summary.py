@@ -48,11 +48,14 @@ class RunStats(TypedDict):
 
 
 class Tried(TypedDict):
-    """One value of a tuning grid: validation precision, and the recipe's share of the native gradient at the end."""
+    """One value of a tuning grid: validation precision, and the recipe's share of the native gradient at the end.
+
+    Both are None where that training diverged.
+    """
 
     factor: float
     AP50: float | None
-    gradient_share: float
+    gradient_share: float | None
 
 
 class Tuned(TypedDict):

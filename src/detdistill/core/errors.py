@@ -16,6 +16,10 @@ class UserError(Exception):
         self.faults = [_line(fault) for fault in faults]
 
 
+class DivergedError(UserError):
+    """A training whose losses or weights are not finite any more."""
+
+
 def near(name: object, allowed: Iterable[object]) -> str:
     """The end of an error sentence about an unknown name: `; did you mean 'x'?`, or else the names allowed."""
     names = [str(each) for each in allowed]

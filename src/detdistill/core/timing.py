@@ -88,14 +88,20 @@ def measure(step: str) -> Measurement:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores this process may use, memory in bytes, platform and Python version."""
+    """Processor, cores this process may use, memory in bytes, platform, Python version, and the accelerator if any.
+
+    The time of an accelerator is not in the core time.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch = sys.modules.get("torch")
+    device = torch.accelerator.current_accelerator(check_available=True) if torch else None
     return {
         "cpu": _cpu(),
         "cores": cores,
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "platform": platform.platform(),
         "python": platform.python_version(),
+        **({"accelerator": str(device.type)} if device else {}),
     }
 
 

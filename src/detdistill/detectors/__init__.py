@@ -19,6 +19,18 @@ def engines() -> list[str]:
     return [module.name for module in pkgutil.iter_modules(detdistill.engines.__path__)]
 
 
+def find(engine: str, where: str) -> Any:
+    """The package of an engine. Raises UserError for an unknown one, and one that is not installed."""
+    if engine not in engines():
+        raise UserError(f"{where}: no engine {engine!r}{near(engine, engines())}")
+    try:
+        return importlib.import_module(f"detdistill.engines.{engine}")
+    except ModuleNotFoundError as error:
+        hint = f"; {COMMANDS[engine]!r} installs it" if engine in COMMANDS else ""
+        missing = str(error.name).partition(".")[0]
+        raise UserError(f"{where}: engine {engine!r}: {missing} is not installed{hint}") from error
+
+
 def build(engine: str, params: dict[str, Any], num_classes: int, where: str = "detector") -> Detector:
     """The untrained detector that `params` describes, in the words of its engine.
 
@@ -29,17 +41,10 @@ def build(engine: str, params: dict[str, Any], num_classes: int, where: str = "d
         where: the file that an error names.
 
     Raises:
-        UserError: unknown engine, an engine that is not installed, or parameters that it does not know.
+        UserError: as `engine`, or parameters that it does not know.
     """
-    if engine not in engines():
-        raise UserError(f"{where}: no engine {engine!r}{near(engine, engines())}")
     try:
-        module = importlib.import_module(f"detdistill.engines.{engine}")
-    except ModuleNotFoundError as error:
-        hint = f"; {COMMANDS[engine]!r} installs it" if engine in COMMANDS else ""
-        missing = str(error.name).partition(".")[0]
-        raise UserError(f"{where}: engine {engine!r}: {missing} is not installed{hint}") from error
-    try:
-        return module.build(params, num_classes, where)
+        detector: Detector = find(engine, where).build(params, num_classes, where)
     except (ValueError, AssertionError) as error:  # such as a width that a number of heads or groups does not divide
         raise UserError(f"{where}: detector: {engine} refuses these sizes: {error}") from error
+    return detector

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from detdistill.core import paths
-from detdistill.core.code import loaded
+from detdistill.core.code import module_file
 from detdistill.core.errors import UserError
 from detdistill.core.files import explained, read_json, sha256, write_json
 from detdistill.core.timing import measure
@@ -33,7 +33,6 @@ BATCH = 16
 CONSTANT = "anchors"
 """The one tap that is the same for every image of a size."""
 ROI = "roi_"
-_CODE = ("core", "dataset", "detectors", "engines", __name__.partition(".")[2])
 
 
 class Answers:
@@ -60,7 +59,7 @@ class Answers:
         self._rois = frozenset(tap for tap in wanted if tap.startswith(ROI))
         kept = (wanted - self._rois) | ({"neck"} if self._rois else set())
         self._check(where)
-        identity = json.dumps([sha256(weights), data, _code(), torch.__version__])
+        identity = json.dumps([sha256(weights), data, _code(teacher), torch.__version__])
         digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
         self._folder = paths.SCRATCH.joinpath("answers", *weights.parts[1:3], digest)
         with explained(self._folder):
@@ -73,14 +72,14 @@ class Answers:
                     shutil.rmtree(other)
             if missing := frozenset(tap for tap in kept - {CONSTANT} if not self._stands(tap)):
                 self._ask(missing)
-        records = {tap: read_json(self._record(tap)) for tap in kept - {CONSTANT}}
+            records = {tap: read_json(self._record(tap)) for tap in kept - {CONSTANT}}
+            self._kept = {
+                leaf: np.load(self._folder / f"{leaf}.npy", mmap_mode="r")
+                for record in records.values()
+                for leaf, _ in record["files"]
+            }
         self.core_seconds = sum(record["core_seconds"] for record in records.values())
         """What asking for these taps has cost, in whichever process it was done."""
-        self._kept = {
-            leaf: np.load(self._folder / f"{leaf}.npy", mmap_mode="r")
-            for record in records.values()
-            for leaf, _ in record["files"]
-        }
         # One look for the anchors, and for the size that images are padded to.
         first = teacher.observe([as_float(split.image(0))], kept & {CONSTANT} or kept)
         self._padded, self._anchors = first.image_size, first.anchors
@@ -181,8 +180,10 @@ def _put(taps: Taps, leaf: str, tensor: Tensor) -> None:
         setattr(taps, tap, tensor)
 
 
-def _code() -> dict[str, str]:
-    """The digest of every loaded module that a teacher's answer can depend on."""
-    package = __name__.partition(".")[0]
-    prefixes = tuple(f"{package}.{part}" for part in _CODE)
-    return {name: sha256(file) for name, file in loaded().items() if name.startswith(prefixes)}
+def _code(teacher: Detector) -> dict[str, str]:
+    """The digest of every module that its answers can depend on, loaded by this process or not: all find the same."""
+    package, folder, engine, *_ = type(teacher).__module__.split(".")
+    found = [module_file(__name__)]
+    for part in ("core", "dataset", "detectors", f"{folder}.{engine}"):
+        found += module_file(f"{package}.{part}").parent.rglob("*.py")
+    return {file.as_posix().rpartition(f"/{package}/")[2]: sha256(file) for file in sorted(found)}

@@ -27,9 +27,12 @@ def measure_latency(study: str, pair: str) -> None:
         torch.set_num_threads(1)
         sides = [paths.params(study, pair, side) for side in (paths.TEACHER, paths.STUDENT)]
         student_model = paths.run(study, pair, plain, plan.seeds[0], "model.safetensors")
+        detectors = [
+            trained(study, pair, recipe, seed, data)[0]
+            for recipe, seed in ((paths.TEACHER, paths.ONCE), (plain, plan.seeds[0]))
+        ]
         used = Used([paths.data(study, "manifest.json"), *sides, paths.teacher(study, pair), student_model])
         images = [as_float(validation.image(index)) for index in range(min(IMAGES, len(validation)))]
-        teacher = latency(trained(study, pair, paths.TEACHER, paths.ONCE, data)[0], images)
-        student = latency(trained(study, pair, plain, plan.seeds[0], data)[0], images)
+        teacher, student = (latency(detector, images) for detector in detectors)
     used.check()
     cost.record(paths.latency(study, pair), used=used, teacher=teacher, student=student)

@@ -50,7 +50,7 @@ def strengths(detector: Detector, image: Tensor) -> dict[str, Tensor]:
                 math.ceil(cells * pixels / padded)
                 for cells, pixels, padded in zip(level.shape[-2:], image.shape[-2:], taps.image_size, strict=True)
             )
-            found[f"{tap}.{stride}"] = level[0].float().abs().mean(0)[:rows, :columns].contiguous()
+            found[f"{tap}.{stride}"] = level[0].float().abs().mean(0)[:rows, :columns].cpu().contiguous()
     return found
 
 

@@ -33,18 +33,22 @@ def evaluate(study: str, pair: str, recipe: str, seed: int) -> None:
     with measure("evaluate") as cost:
         data = manifest.load(study)
         detector, side = trained(study, pair, recipe, seed, data)
+        device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        detector.to(device)
         model = paths.run(study, pair, recipe, seed, "model.safetensors")
         used = Used([paths.data(study, "manifest.json"), paths.side(study, pair, recipe), model])
         torch.set_num_threads(side.training.threads)
-        splits = {name: data.split(name, cache=True) for name in ("val", "test")}
+        splits = {name: data.split(name) for name in ("val", "test")}
         found = {name: predict(detector, split, BATCH) for name, split in splits.items()}
         figures: dict[str, Any] = {}
         absent: dict[str, str] = {}
         for name, split in splits.items():
             figures[name], reasons = _metrics(split, found[name])
             absent |= {f"{name}.{figure}": reason for figure, reason in reasons.items()}
-        image = as_float(splits["val"].image(0))
-        strong = maps.strengths(detector, as_float(splits["val"].image(maps.shown(splits["val"].records))))
+        image, shown = (
+            as_float(splits["val"].image(index).to(device)) for index in (0, maps.shown(splits["val"].records))
+        )
+        strong = maps.strengths(detector, shown)
         metrics = {
             "pair": pair,
             "recipe": recipe,

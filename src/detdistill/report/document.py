@@ -33,7 +33,10 @@ def document(
         "abstract": prose.abstract(summary, cost, names, manifest),
         "review": review,
         "setup": setup_prose.setup(study, manifest, names),
-        "limitations": limitations.limitations(summary, names, limitations.trained_on(manifest, provenance)),
+        "limitations": [
+            *limitations.accelerated(provenance),
+            *limitations.limitations(summary, names, limitations.trained_on(manifest, provenance)),
+        ],
         "chosen": numbers.listing([_chosen(summary, pair, names) for pair in summary["pairs"]]),
         "numbered": classes.numbered(manifest),
         "cut": any(pictures.cut(record) for record in manifest.split(pictures.SPLIT).records),
@@ -111,6 +114,7 @@ def _origin(provenance: Provenance, steps: dict[str, int]) -> Table:
     machines = [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.1f} GiB, "
         f"{machine['platform']}, Python {machine['python']}"
+        + (f", accelerator {machine['accelerator']}" if "accelerator" in machine else "")
         for machine in provenance.machines
     ]
     versions = ", ".join(f"{name} {' and '.join(found)}" for name, found in provenance.versions.items())

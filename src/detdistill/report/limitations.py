@@ -108,6 +108,17 @@ def trained_on(manifest: Manifest, provenance: Provenance) -> str:
     return f" and were trained on {numbers.count(manifest.splits['train'].images)} images (on {machines})"
 
 
+def accelerated(provenance: Provenance) -> list[str]:
+    """That core time says little where an accelerator did the work; empty where none did."""
+    found = sorted({machine["accelerator"] for machine in provenance.machines if "accelerator" in machine})
+    if not found:
+        return []
+    return [
+        f"Models were trained on an accelerator ({numbers.listing(found)}), whose time is not in the core time: what "
+        "is said of prices and of equal cost tells of its host alone."
+    ]
+
+
 def _scale(summary: Summary, trained_on: str) -> str:
     sizes = [
         stats["parameters"]

@@ -42,6 +42,15 @@ class Native(Learner):
         return self.native(images, targets)[0]
 
 
+def load_code(run: Run) -> None:
+    """Import what `assemble` will, so that whoever asks which code a run works with is told all of it."""
+    detectors.find(run.pair.engine, str(run.side_file))
+    if run.lesson:
+        detectors.find(run.lesson.teacher.engine, str(run.lesson.where))
+        for method in run.lesson.methods:
+            distill.find(method, str(run.lesson.where))
+
+
 def assemble(run: Run, manifest: Manifest) -> Assembled:
     """Build the run's detector, first weights drawn by its seed, and its methods. Raises UserError for bad input."""
     if run.side.training.precision == "fp16" and not torch.accelerator.is_available():

@@ -11,7 +11,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from detdistill.core.errors import UserError
+from detdistill.core.errors import DivergedError, UserError
 from detdistill.core.timing import measure
 from detdistill.dataset.manifest import Manifest
 from detdistill.detectors.base import Detector
@@ -124,4 +124,6 @@ def _check_finite(run: Run, step: int, losses: dict[str, Tensor]) -> None:
     values = torch.stack([value.detach() for value in losses.values()])
     if not torch.isfinite(values).all():
         terms = ", ".join(f"{name} {float(value):g}" for name, value in zip(losses, values, strict=True))
-        raise UserError(f"{run.path('model.safetensors')}: not written: a loss is not finite at step {step}: {terms}")
+        raise DivergedError(
+            f"{run.path('model.safetensors')}: not written: a loss is not finite at step {step}: {terms}"
+        )

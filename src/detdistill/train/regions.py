@@ -23,7 +23,8 @@ from detdistill.train.history import AREA, NATIVE
 def gradient_inside(losses: Mapping[str, Tensor], taps: Taps, targets: Sequence[Target]) -> dict[str, float | None]:
     """The share of the gradient on the student's backbone maps that lies in cells of an object, 0..1.
 
-    Magnitudes are summed over channels, cells, levels and images; None where a loss has no gradient there.
+    Magnitudes are summed over channels, cells, levels and images; None where a loss has no gradient there. A level that
+    frozen stages make has none at all.
 
     Args:
         losses: as `Distillation` returns them, before the backward pass.
@@ -33,7 +34,7 @@ def gradient_inside(losses: Mapping[str, Tensor], taps: Taps, targets: Sequence[
     Returns:
         `native`, then a method's name -> its share, and `area`: that of the cells themselves.
     """
-    maps = list(taps.backbone.values())
+    maps = [level for level in taps.backbone.values() if level.requires_grad]
     masks = [
         torch.stack([inside(target["boxes"], taps.image_size, (level.shape[2], level.shape[3])) for target in targets])
         for level in maps
@@ -43,7 +44,8 @@ def gradient_inside(losses: Mapping[str, Tensor], taps: Taps, targets: Sequence[
         groups.setdefault(name.rpartition(".")[0] or NATIVE, []).append(loss)
     shares: dict[str, float | None] = {AREA: _share([torch.ones_like(level[:, :1]) for level in maps], masks)}
     for name, own in groups.items():
-        gradients = torch.autograd.grad(torch.stack(own).sum(), maps, retain_graph=True, allow_unused=True)
+        loss = torch.stack(own).sum()
+        gradients = torch.autograd.grad(loss, maps, retain_graph=True, allow_unused=True) if maps else ()
         found = [(each, mask) for each, mask in zip(gradients, masks, strict=True) if each is not None]
         shares[name] = _share([each for each, _ in found], [mask for _, mask in found])
     return shares

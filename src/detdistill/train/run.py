@@ -60,6 +60,8 @@ class Run:
         if self.lesson:
             teacher = self.lesson.teacher.pair
             own += [self.lesson.where, paths.params(self.study, teacher, "teacher"), paths.teacher(self.study, teacher)]
+            if self.lesson.scales:
+                own.append(paths.tuning(self.study, self.pair.pair, self.lesson.where.stem, "tuning.json"))
         return own
 
     def identity(self, manifest: Manifest) -> dict[str, Any]:

@@ -25,7 +25,8 @@ class Samples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
     def __getitem__(self, drawn: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
         step, index = drawn
-        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + step) * 1_000_003 + index)
+        seed = (self._seed * 1_000_003 + step) * 1_000_003 + index
+        generator = torch.Generator().manual_seed(seed % 2**63)  # no more than a generator takes
         image, target = self._split[index]
         if self._recipe is not None:
             image, target = augmented(self._recipe, image, target, generator)

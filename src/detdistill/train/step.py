@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 
 from detdistill.core import paths
 from detdistill.core.code import Used
@@ -18,7 +19,7 @@ from detdistill.core.params import DistilledRun, load_recipe, load_side, load_st
 from detdistill.core.timing import measure
 from detdistill.dataset.manifest import load
 from detdistill.detectors.weights import save_weights
-from detdistill.train.assemble import assemble
+from detdistill.train.assemble import assemble, load_code
 from detdistill.train.checkpoint import Scratch
 from detdistill.train.history import csv_bytes
 from detdistill.train.loop import fit
@@ -71,11 +72,16 @@ def train(run: Run) -> None:
     training = run.side.training
     with measure(run.recipe) as cost:
         prepare(training.threads)
+        load_code(run)
         used = Used(run.files)
         manifest = load(run.study)
         assembled = assemble(run, manifest)
         accelerator = Accelerator(
-            mixed_precision=training.precision, gradient_accumulation_steps=training.accumulate, **options()
+            mixed_precision=training.precision,
+            gradient_accumulation_steps=training.accumulate,
+            # A method's module may be of a term that the recipe switches off.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            **options(),
         )
         scratch = Scratch(run.identity(manifest))
         if accelerator.is_main_process:
@@ -102,8 +108,12 @@ def train(run: Run) -> None:
 
 
 def prepare(threads: int) -> None:
-    """Make PyTorch repeat itself, on so many threads."""
+    """Make PyTorch repeat itself, on so many threads.
+
+    Not on CUDA: torchvision's RoIAlign would then run in Python, at every cell of a level for each bin where the number
+    of samples is the bin's own, as it is in Detectron2.
+    """
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(not torch.cuda.is_available(), warn_only=True)
     # Filling helps to find bugs and costs 4 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

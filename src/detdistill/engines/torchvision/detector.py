@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN, RetinaNet
@@ -54,8 +55,15 @@ class TorchvisionParams(Slice):
     detections: Positive = 100
 
     def anchor_generator(self) -> AnchorGenerator:
-        """torchvision's own, every aspect ratio at every size."""
-        return AnchorGenerator(tuple(map(tuple, self.anchors)), (tuple(self.aspect_ratios),) * len(self.anchors))
+        """torchvision's own, every aspect ratio at every size, in 32 bits."""
+        return Anchors(tuple(map(tuple, self.anchors)), (tuple(self.aspect_ratios),) * len(self.anchors))
+
+
+class Anchors(AnchorGenerator):
+    """In 32 bits whatever the features have: in bfloat16, pixels above 256 are steps of 2 and more."""
+
+    def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
+        super().set_cell_anchors(torch.float32, device)
 
 
 class TorchvisionDetector(Detector):

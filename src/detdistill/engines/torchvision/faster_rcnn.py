@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Weights
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
@@ -63,6 +63,11 @@ class FasterRCNNOnBackboneParams(BackboneParams, TwoStageParams):
     roi_batch: Positive = 512
 
 
+def _whole(head: nn.Module, inputs: Any, outputs: tuple[list[Tensor], list[Tensor]]) -> Any:
+    """The RPN's logits and deltas in 32 bits: proposals have the precision that deltas have."""
+    return tuple([level.float() for level in levels] for levels in outputs)
+
+
 class FasterRCNNDetector(TorchvisionDetector):
     """torchvision's Faster R-CNN. Its background is label 0; ours is the last column."""
 
@@ -108,6 +113,7 @@ class FasterRCNNDetector(TorchvisionDetector):
             box_detections_per_img=sizes.detections,
         )
         super().__init__(model, sizes, num_classes)
+        model.rpn.head.register_forward_hook(_whole)
         self.rpn_batch = sizes.rpn_batch
 
     def _forward(self, batch: ImageList, modules: set[str], roi_boxes: Sequence[Tensor] | None) -> None:

@@ -16,7 +16,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_convert
 from transformers import PreTrainedConfig
 
-from detdistill.core.errors import UserError
+from detdistill.core.errors import DivergedError
 from detdistill.detectors.base import Detections, Detector, Queries, Taps, Target
 from detdistill.detectors.recorder import Call, Recorder
 from detdistill.detectors.resnet_fpn import KeepSize, Positive, ResNetFPN, ResNetFPNParams
@@ -247,7 +247,9 @@ class SetPredictionDetector(Detector):
         except ValueError as error:
             if all(torch.isfinite(parameter).all() for parameter in self.parameters()):
                 raise
-            raise UserError("training diverged: the weights are not finite; a lower rate or clip_norm helps") from error
+            raise DivergedError(
+                "training diverged: the weights are not finite; a lower rate or clip_norm helps"
+            ) from error
 
 
 def memory_inputs(taps: Taps) -> dict[str, Any]:

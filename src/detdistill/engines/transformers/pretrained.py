@@ -53,6 +53,10 @@ def load(weights: PretrainedParams, model_class: type[PreTrainedModel], num_clas
         raise UserError(f"{where}: {weights.pretrained}: {error}") from error
     model, loaded = both
     _check_whole(loaded, weights.pretrained, where)
+    if getattr(model.config, "two_stage", False):
+        raise UserError(
+            f"{where}: {weights.pretrained}: two_stage: its queries are proposals, none is learned; allowed: false"
+        )
     return model
 
 

@@ -10,8 +10,9 @@ Published (GFL, R101 to R50, config of HikariTJU/LD): l_3 = l_4 = 0.25 at tau = 
 That config adds a term of features (FGFI's, weight 2), which is a method of its own and left out here.
 The paper's KL is a sum over bins, the release's a mean, as here. The paper weighs no location, the release by w and v.
 The release divides the two box terms by 4 and 16, not by what they sum over: they grow with the batch (its issue 78).
-The paper also has L_KD in I_VL; the release multiplies it by 0, here it is left out. L_KD is a mean a level, summed.
-A positive may lie in I_VL as well, as in the release. An image without objects has no I_VL; the release takes none.
+The paper also has L_KD in I_VL; the release multiplies it by 0, here it is left out. L_KD is a mean a level, summed;
+with one class it is 0. A positive may lie in I_VL as well, as in the release. An image without objects has no I_VL; the
+release takes none.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ Published (a, b, g, l), 256 channels and 1333 x 800 images, t = 0.5 (configs of 
 5e-6; Faster R-CNN 5e-5, 2.5e-5, 5e-5, 5e-7. As in its code, an object covers every cell from floor(min) to ceil(max)
 inclusive, rows being y (an early release exchanged x and y), and phi is a 1x1 convolution where the widths differ.
 In a padded batch the release scales boxes by the image's own size, so that they drift away from the objects; here by
-the padded one, to which the maps belong. Its three RetinaNet configs have g = 5e-4, its class 1e-3 as default.
+the padded one, to which the maps belong. Its three RetinaNet configs have g = 5e-4, its class 1e-3 as default. Its
+one-stage configs begin with the teacher's neck and head ("inheriting"), which is no loss and not done here.
 """
 
 from __future__ import annotations

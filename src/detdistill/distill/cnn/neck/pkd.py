@@ -3,7 +3,9 @@
 Cao et al., NeurIPS 2022, arXiv 2207.02039.
 L = w * sum over levels of 1/2 mean (norm(S) - norm(T))^2,  norm: zero mean, unit deviation per channel over (N, H, W)
 Published w: 6 for two-stage, 10 for one-stage detectors of 256 channels (configs of open-mmlab/mmrazor).
-The paper's two detectors have equal widths; where they differ, a 1x1 convolution a level widens the student first.
+That is a sum over four levels; here over all of the neck, of which a Faster R-CNN on a published backbone has five, the
+pooled one too. The paper's two detectors have equal widths; where they differ, a 1x1 convolution a level widens the
+student first.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Li, Jin and Yan, "Mimicking Very Efficient Network for Object Detection", CVPR 2
 L = w / (2 R) * sum over the R RoIs of |phi(u_i) - v_i|^2 / m,  m: number of values of one RoI's feature
 u_i and v_i are the student's and the teacher's features pooled at the student's i-th sampled box, by RoIAlign on the
 neck; phi is a 1x1 convolution where the widths differ. The normalisation is the division by m.
-The paper's w was not found in a source that could be checked.
+The paper's w was not found in a source that could be checked. Its second stage, which imitates what the heads say of
+each RoI, is left out.
 """
 
 from __future__ import annotations

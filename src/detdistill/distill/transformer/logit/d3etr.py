@@ -8,8 +8,9 @@ Adaptive: the student's own queries, matched one to one to the teacher's at the 
 queries go through the student's decoder as an extra group, and query i answers query i.
 The paper also distils self- and cross-attention maps under the same correspondences. Those are not tapped, so this is
 its prediction part alone. No weights and no code were found; w_c, w_b, w_g = 1, 5, 2 are those of the other DETR
-methods. Classes are compared by binary cross-entropy, as sigmoid detectors have no background for a softmax; it is at
-its least, not 0, where both agree. Layers are paired from the last backwards; the paper's detectors have equally many.
+methods, 1, 1, 1 those of the studies here, tuned as a whole. Classes are compared by binary cross-entropy, as sigmoid
+detectors have no background for a softmax; it is at its least, not 0, where both agree. Layers are paired from the last
+backwards; the paper's detectors have equally many.
 """
 
 from __future__ import annotations

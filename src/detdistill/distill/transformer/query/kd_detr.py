@@ -6,7 +6,8 @@ L = sum over both groups of queries and all student layers of
     + [ w_b * sum_i q_i mean |b_i - b_i^T| + w_g * sum_i q_i (1 - GIoU(b_i, b_i^T)) ] / sum_i q_i
 z, b: logits and boxes (cxcywh in 0..1) of the student, t, b^T: of the teacher's LAST layer, i: all queries of all
 images, q_i = max_k s(t_ik). The class term is a sum and the box terms are weighted means, as in the released code, so
-the balance shifts with the number of queries and the batch. It takes a softmax over logits of a sigmoid classifier.
+the balance shifts with the number of queries and the batch. It takes a softmax over logits of a sigmoid classifier, so
+with one class that term is 0.
 Published: w_c = 1, w_b = 5, w_g = 2, T = 10, 300 random queries, drawn anew at each step (code of Myleswork/KD-DETR).
 The release adds 1e-6 to the denominators of GIoU, torchvision 1e-7.
 """
