@@ -47,7 +47,7 @@ def test_steps_are_jobs_that_get_what_they_ask_for_and_end(project, cluster):
     [training] = [job for name, job in done.items() if "student" in name]
     assert "mem=1500M" in training["TRES"]
     assert training["TresPerJob"] == "gres:gpu:2"
-    assert "num_machines" in (project.root / "logs/smoke/faster_rcnn/plain/0/train.log").read_text()
+    assert "[rank0]" in (project.root / "logs/smoke/faster_rcnn/plain/0/train.log").read_text()
     assert 0 <= json.loads((project.root / f"{PLAIN}/headline.json").read_text())["AP50"] <= 1
     project.environment.pop("DETDISTILL_PROCESSES")
     assert "Nothing to be done" in project.run(*command, "--dry-run")
