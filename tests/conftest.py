@@ -15,7 +15,8 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parents[1]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported: the tests run in a process a core
-os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp()  # models with code of their own leave it there, not in a home
+MODULES = tempfile.TemporaryDirectory()
+os.environ["HF_MODULES_CACHE"] = MODULES.name  # models with code of their own leave it there, not in a home
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # where the tests' own servers are
 
 settings.register_profile("repeatable", deadline=None, derandomize=True)

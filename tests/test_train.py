@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torchvision.models import resnet18
 
 from detdistill import data
 from detdistill.core import paths
@@ -467,6 +468,20 @@ def test_bf16_trains(tiny):
     whole = load_file(paths.run("tiny", "small", "plain", 0, "model.safetensors"))
     assert all(torch.isfinite(value).all() for value in half.values())
     assert any((half[name] != whole[name]).any() for name in whole)
+
+
+def test_frozen_stages_train_through_their_validations(tiny):
+    """They make the finest map, on which no loss has a gradient."""
+    Path("raw").mkdir()
+    torch.save(resnet18().state_dict(), "raw/body.pth")
+    weights = {"file": "body.pth", "sha256": sha256(Path("raw/body.pth"))}
+    sizes = {name: value for name, value in DETECTOR.items() if name not in ("widths", "anchors")}
+    detector = {**sizes, "backbone": "resnet18", "weights": weights, "freeze": 2}
+    write_slice("small", "teacher", value={"detector": detector, "training": {**TRAINING, "steps": 4}})
+    train.train_teacher("tiny", "small")
+    learning = json.loads(paths.run("tiny", "small", "teacher", paths.ONCE, "learning.json").read_text())
+    assert len(learning) == TRAINING["evaluations"]
+    assert all(0 < each["inside"]["native"] < 1 for each in learning)
 
 
 def test_the_largest_seed_has_its_images(tiny):

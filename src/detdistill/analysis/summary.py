@@ -150,6 +150,13 @@ def distilled(pair: PairSummary) -> dict[str, RecipeStats]:
     return dict(sorted(found.items(), key=place))
 
 
+def ladders(pair: PairSummary) -> dict[str, list[RecipeStats]]:
+    """The recipes of several schedules, each from its shortest on."""
+    recipes = distilled(pair)
+    found = {name: [each for each in recipes.values() if each["like"] == name] for name in recipes}
+    return {name: [recipes[name], *longer] for name, longer in found.items() if longer}
+
+
 def by_level(summary: Summary) -> list[tuple[str, str, RecipeStats]]:
     """(pair, recipe, stats) of every distilled recipe of the study in the order of the levels."""
     found = [

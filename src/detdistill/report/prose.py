@@ -13,6 +13,7 @@ from detdistill.analysis.summary import (
     baseline,
     by_level,
     distilled,
+    ladders,
     recipe_gains,
     schedule_gains,
 )
@@ -254,11 +255,11 @@ def _gained(content: PairSummary, pair: str, name: str, names: Names) -> str:
 def ladder(content: PairSummary, pair: str, names: Names) -> str:
     """What is left of a gain on a longer schedule; empty for a pair whose recipes have one schedule."""
     told = []
-    for name, first in distilled(content).items():
+    for name, (first, *others) in ladders(content).items():
         longer = {
             stats["schedule_factor"] / first["schedule_factor"]: numbers.gain(stats["effect"])
-            for stats in distilled(content).values()
-            if stats["like"] == name and stats["effect"]
+            for stats in others
+            if stats["effect"]
         }
         if first["effect"] and longer:
             told.append(

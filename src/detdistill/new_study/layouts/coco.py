@@ -9,7 +9,7 @@ from detdistill.data import coco
 from detdistill.data.tree import Tree, words
 from detdistill.new_study.layouts import homes
 from detdistill.new_study.layouts.layout import Layout
-from detdistill.new_study.layouts.placed import Placed, place, said, single, unplaced
+from detdistill.new_study.layouts.placed import Placed, place, said, splits, unplaced
 from detdistill.new_study.splits import Named
 
 
@@ -58,12 +58,8 @@ def near(tree: Tree) -> str | None:
 
 
 def _layout(placed: Placed, files: Sequence[str], content: _Said) -> Layout:
-    parts = {
-        split: [{"annotations": file, "images": folder} for file, folder in images.items()]
-        for split, images in placed.items()
-    }
     classes = [content.classes(file) for file in chain.from_iterable(placed.values())]
-    values: dict[str, Any] = {"splits": single(parts)}
+    values: dict[str, Any] = {"splits": splits(placed, "annotations")}
     if any(each != classes[0] for each in classes):  # the reader goes by names, so numbers may differ
         values["classes"] = [*dict.fromkeys(chain.from_iterable(classes))]
     return Layout("coco", values, said("a COCO file", placed), unplaced(files, placed))

@@ -9,7 +9,7 @@ from detdistill.data.faults import Faults
 from detdistill.data.tree import Tree
 from detdistill.new_study.layouts import homes
 from detdistill.new_study.layouts.layout import Layout
-from detdistill.new_study.layouts.placed import Placed, place, said, single, unplaced
+from detdistill.new_study.layouts.placed import Placed, place, said, single, splits, unplaced
 from detdistill.new_study.splits import Named, choose, left, nameless
 
 
@@ -87,8 +87,4 @@ def _by_column(tree: Tree, named: Named, tables: Mapping[str, csv.Rows], placed:
 
 
 def _layout(placed: Placed, tables: Sequence[str]) -> Layout:
-    parts = {
-        split: [{"table": file, "images": folder} for file, folder in images.items()]
-        for split, images in placed.items()
-    }
-    return Layout("csv", {"splits": single(parts)}, said("a CSV table", placed), unplaced(tables, placed))
+    return Layout("csv", {"splits": splits(placed, "table")}, said("a CSV table", placed), unplaced(tables, placed))

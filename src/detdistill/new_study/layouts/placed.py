@@ -48,6 +48,13 @@ def said(name: str, placed: Placed) -> str:
     return "; ".join(f"{name} in {file}, images in {images}/" for file, images in found)
 
 
+def splits(placed: Placed, key: str) -> dict[SplitName, Any]:
+    """What `data.yaml` says of them, the file of a part under that key."""
+    return single(
+        {split: [{key: file, "images": folder} for file, folder in images.items()] for split, images in placed.items()}
+    )
+
+
 def single(parts: Mapping[SplitName, Sequence[dict[str, str]]]) -> dict[SplitName, Any]:
     """As `data.yaml` says them: the only part of a split stands for the list of it."""
     return {split: list(found) if len(found) > 1 else found[0] for split, found in parts.items()}

@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from detdistill.analysis.summary import PairSummary, RecipeStats, Summary, distilled
+from detdistill.analysis.summary import PairSummary, RecipeStats, Summary, ladders
 from detdistill.report.figures.style import FULL_WIDTH, INK, PLAIN, TEACHER, colour, legend_below, light_grid
 from detdistill.report.names import Names
 
@@ -47,7 +47,7 @@ def _reached(axes: Axes, pair: str, content: PairSummary, names: Names) -> None:
         axes.axhline(100 * teacher, color=TEACHER, linewidth=0.8, linestyle=(0, (1, 2)), label="Teacher")
     if plain := [recipes[name] for name in content["plain"]]:
         _line(axes, plain, PLAIN, names.recipe(pair, content["plain"][0]))
-    for name, ladder in _ladders(content).items():
+    for name, ladder in ladders(content).items():
         _line(axes, ladder, colour(ladder[0]["levels"]), names.recipe(pair, name))
 
 
@@ -63,9 +63,9 @@ def _line(axes: Axes, recipes: list[RecipeStats], hue: str, label: str) -> None:
 def _gained(axes: Axes, content: PairSummary) -> None:
     """Gains over the plain student of the same schedule, with their simultaneous intervals."""
     axes.axhline(0, color=INK, linewidth=0.7)
-    ladders = list(_ladders(content).values())
-    for place, ladder in enumerate(ladders):
-        shift = 10 ** (_DODGE * (place - (len(ladders) - 1) / 2))
+    found = list(ladders(content).values())
+    for place, ladder in enumerate(found):
+        shift = 10 ** (_DODGE * (place - (len(found) - 1) / 2))
         known = [(stats["schedule_factor"] * shift, stats["effect"]) for stats in ladder if stats["effect"]]
         hue = colour(ladder[0]["levels"])
         for x, effect in known:
@@ -79,17 +79,6 @@ def _gained(axes: Axes, content: PairSummary) -> None:
             mec="white",
             ms=4,
         )
-
-
-def _ladders(content: PairSummary) -> dict[str, list[RecipeStats]]:
-    """The recipes of several schedules, each from its shortest on."""
-    recipes = content["recipes"]
-    found = {name: [each for each in recipes.values() if each["like"] == name] for name in distilled(content)}
-    return {
-        name: sorted([recipes[name], *longer], key=lambda each: each["schedule_factor"])
-        for name, longer in found.items()
-        if longer
-    }
 
 
 def _by_schedule(axes: Axes, factors: list[float]) -> None:
