@@ -6,9 +6,15 @@ import torch
 
 from detdistill.detectors.base import Taps
 from detdistill.distill.base import inside
-from detdistill.train.regions import gradient_inside
+from detdistill.train.regions import Regions
 
 BOX = {"boxes": torch.tensor([[0.0, 0.0, 8.0, 8.0]])}  # the first of the four cells of a 16-pixel image
+
+
+def gradient_inside(losses, taps, targets):
+    regions = Regions()
+    regions.add(losses, taps, targets)
+    return regions.shares()
 
 
 def taps():
@@ -32,6 +38,15 @@ def test_an_image_without_objects_has_nothing_inside():
     own = taps()
     empty = {"boxes": torch.zeros(0, 4)}
     assert gradient_inside({"loss": own.backbone["8"].sum()}, own, [empty]) == {"area": 0.0, "native": 0.0}
+
+
+def test_the_parts_of_a_batch_count_together():
+    """Of two images with the same gradient everywhere, one has an object over a quarter and one has none."""
+    regions = Regions()
+    for boxes in (BOX, {"boxes": torch.zeros(0, 4)}):
+        own = taps()
+        regions.add({"loss": own.backbone["8"].sum()}, own, [boxes])
+    assert regions.shares() == {"area": 0.125, "native": 0.125}
 
 
 def test_levels_of_frozen_stages_are_left_out():

@@ -387,7 +387,7 @@ def test_a_batch_that_two_processes_cannot_share_is_told(tiny, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     write_slice("small", "student", value={"detector": DETECTOR, "training": {**TRAINING, "accumulate": 2}})
     done = subprocess.run(command("student", "small", "plain", "0"), capture_output=True, text=True, check=False)
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "batch 2 of 8 images is too small for accumulate 2 in 2 processes" in done.stderr
 
 
@@ -404,6 +404,13 @@ def test_every_step_has_its_images_whatever_the_start():
         assert list(batches(images=10, batch=4, steps=9, seed=3, start=start)) == straight[start:]
     assert sorted(straight[0] + straight[1])[0] >= 0
     assert len(set(straight[0] + straight[1])) == 8, "no image twice in an epoch"
+
+
+def test_a_batch_larger_than_the_split_counts_the_images_that_there_are(tiny):
+    write_slice("small", "student", value={"detector": DETECTOR, "training": {**TRAINING, "steps": 2, "batch": 20}})
+    train.train_student("tiny", "small", "plain", 0)
+    learning = json.loads(paths.run("tiny", "small", "plain", 0, "learning.json").read_text())
+    assert [point["images"] for point in learning] == [8, 16]
 
 
 def rates_of(training: Training) -> list[float]:

@@ -401,13 +401,29 @@ def _own_tree() -> None:
 def _spread(named: str) -> None:
     """Run a training verb in so many processes instead, one a GPU.
 
-    By torchrun, since `accelerate launch` starts but one where there is no GPU.
+    By torchrun's launcher, since `accelerate launch` starts but one where there is no GPU.
     """
     if named == "1":
         return
     from detdistill.needs import processes
 
-    count = str(processes(named))
-    if sys.argv[1:2] and sys.argv[1] in TRAINING:
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", count, "-m", "detdistill"]
-        os.execv(sys.executable, [sys.executable, *launch, *sys.argv[1:]])
+    count = processes(named)
+    if not sys.argv[1:2] or sys.argv[1] not in TRAINING:
+        return
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    alone = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id="detdistill",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(alone, sys.executable)("-m", "detdistill", *sys.argv[1:])
+    except ChildFailedError as failed:  # which the processes have said why
+        raise SystemExit(failed.get_first_failure()[1].exitcode) from None
+    raise SystemExit(0)

@@ -22,7 +22,7 @@ from detdistill.train.checkpoint import Scratch, rng_state, set_rng_state
 from detdistill.train.history import History, Window
 from detdistill.train.optimize import batches, optimizer, scheduler
 from detdistill.train.progress import TrainingProgress
-from detdistill.train.regions import gradient_inside
+from detdistill.train.regions import Regions
 from detdistill.train.run import Run
 from detdistill.train.samples import Samples, collate, on_device
 from detdistill.train.track import Tracking
@@ -34,7 +34,8 @@ def fit(
     """The loop: from the last checkpoint, if there is one, to the last step."""
     training = run.side.training
     train, validation = (manifest.split(name, training.cache_images) for name in ("train", "val"))
-    if min(training.batch, len(train)) < training.accumulate * accelerator.num_processes:
+    batch = min(training.batch, len(train))
+    if batch < training.accumulate * accelerator.num_processes:
         raise UserError(
             f"{run.side_file}: training: batch {training.batch} of {len(train)} images is too small for accumulate "
             f"{training.accumulate} in {accelerator.num_processes} processes"
@@ -54,28 +55,29 @@ def fit(
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(state["scaler"])
     wrapped, optimise = accelerator.prepare(module, optimise)
-    order = batches(len(train), training.batch, run.steps, run.seed, start)
+    order = batches(len(train), batch, run.steps, run.seed, start)
     loader = DataLoader(
         Samples(train, detector, run.seed, training.augment),
-        batch_sampler=([(step, index) for index in batch] for step, batch in enumerate(order, start + 1)),
+        batch_sampler=([(step, index) for index in drawn] for step, drawn in enumerate(order, start + 1)),
         num_workers=training.workers,
         collate_fn=collate,
         generator=torch.Generator(),  # else each new iterator draws from the training's own
     )
     module.train()
-    progress = TrainingProgress(run.title, run.steps, start, training.batch, not accelerator.is_main_process)
+    progress = TrainingProgress(run.title, run.steps, start, batch, not accelerator.is_main_process)
     with progress, Tracking(accelerator, run, history) as tracking, measure("loop") as loop:
-        for step, batch in enumerate(loader, start + 1):
-            images, targets = on_device(batch, accelerator)
+        for step, samples in enumerate(loader, start + 1):
+            images, targets = on_device(samples, accelerator)
             last = step == run.steps
             module.watching = step % math.ceil(run.steps / training.evaluations) == 0 or last
+            regions = Regions()
             for part in range(training.accumulate):
                 with accelerator.accumulate(wrapped):
                     losses = wrapped(images[part :: training.accumulate], targets[part :: training.accumulate])
                     total = torch.stack(list(losses.values())).sum()
                     _check_finite(run, step, losses)
                     if module.watched:
-                        regions = gradient_inside(losses, module.watched, targets[part :: training.accumulate])
+                        regions.add(losses, module.watched, targets[part :: training.accumulate])
                     accelerator.backward(total)
                     if accelerator.sync_gradients and training.clip_norm is not None:
                         # Not the adapters: what a method adds must not shrink the student's own steps.
@@ -95,7 +97,7 @@ def fit(
                 with measure("validation") as cost:
                     found = average_precision(validation, predict(detector, validation, training.batch))
                 history.validation += cost.spent()
-                history.learning.append({"step": step, "images": step * training.batch, **found, "inside": regions})
+                history.learning.append({"step": step, "images": step * batch, **found, "inside": regions.shares()})
                 tracking.validated(history.learning[-1])
                 points = ", ".join(f"{name} {100 * value:.1f}" for name, value in found.items() if value is not None)
                 progress.say(f"step {step}: validation {points}")

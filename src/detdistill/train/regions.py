@@ -20,39 +20,49 @@ from detdistill.distill.base import inside
 from detdistill.train.history import AREA, NATIVE
 
 
-def gradient_inside(losses: Mapping[str, Tensor], taps: Taps, targets: Sequence[Target]) -> dict[str, float | None]:
-    """The share of the gradient on the student's backbone maps that lies in cells of an object, 0..1.
+class Regions:
+    """The share of the gradient on the student's backbone maps that lies in cells of an object, of one step.
 
-    Magnitudes are summed over channels, cells, levels and images; None where a loss has no gradient there. A level that
-    frozen stages make has none at all.
-
-    Args:
-        losses: as `Distillation` returns them, before the backward pass.
-        taps: of the student, with its `backbone`.
-        targets: of the same images.
-
-    Returns:
-        `native`, then a method's name -> its share, and `area`: that of the cells themselves.
+    Magnitudes are summed over channels, cells, levels and images, those of all parts of an accumulated batch.
     """
-    maps = [level for level in taps.backbone.values() if level.requires_grad]
-    masks = [
-        torch.stack([inside(target["boxes"], taps.image_size, (level.shape[2], level.shape[3])) for target in targets])
-        for level in maps
-    ]
-    groups: dict[str, list[Tensor]] = {}
-    for name, loss in losses.items():
-        groups.setdefault(name.rpartition(".")[0] or NATIVE, []).append(loss)
-    shares: dict[str, float | None] = {AREA: _share([torch.ones_like(level[:, :1]) for level in maps], masks)}
-    for name, own in groups.items():
-        loss = torch.stack(own).sum()
-        gradients = torch.autograd.grad(loss, maps, retain_graph=True, allow_unused=True) if maps else ()
-        found = [(each, mask) for each, mask in zip(gradients, masks, strict=True) if each is not None]
-        shares[name] = _share([each for each, _ in found], [mask for _, mask in found])
-    return shares
 
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, float]] = {}
 
-def _share(levels: Sequence[Tensor], masks: Sequence[Tensor]) -> float | None:
-    sums = [level.float().abs().sum(1) for level in levels]
-    total = float(sum(each.sum() for each in sums))
-    within = float(sum((each * mask).sum() for each, mask in zip(sums, masks, strict=True)))
-    return within / total if 0 < total < float("inf") else None
+    def add(self, losses: Mapping[str, Tensor], taps: Taps, targets: Sequence[Target]) -> None:
+        """Add one forward pass. A level that frozen stages make has no gradient at all.
+
+        Args:
+            losses: as `Distillation` returns them, before the backward pass.
+            taps: of the student, with its `backbone`.
+            targets: of the same images.
+        """
+        maps = [level for level in taps.backbone.values() if level.requires_grad]
+        masks = [
+            torch.stack(
+                [inside(target["boxes"], taps.image_size, (level.shape[2], level.shape[3])) for target in targets]
+            )
+            for level in maps
+        ]
+        groups: dict[str, list[Tensor]] = {}
+        for name, loss in losses.items():
+            groups.setdefault(name.rpartition(".")[0] or NATIVE, []).append(loss)
+        self._add(AREA, [torch.ones_like(level[:, :1]) for level in maps], masks)
+        for name, own in groups.items():
+            loss = torch.stack(own).sum()
+            gradients = torch.autograd.grad(loss, maps, retain_graph=True, allow_unused=True) if maps else ()
+            found = [(each, mask) for each, mask in zip(gradients, masks, strict=True) if each is not None]
+            self._add(name, [each for each, _ in found], [mask for _, mask in found])
+
+    def shares(self) -> dict[str, float | None]:
+        """`native` or a method's name -> its share, 0..1, and `area`: that of the cells themselves.
+
+        None where a loss has no gradient on the maps.
+        """
+        return {name: inner / all_ if 0 < all_ < float("inf") else None for name, (inner, all_) in self._sums.items()}
+
+    def _add(self, name: str, levels: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
+        inner, total = self._sums.get(name, (0.0, 0.0))
+        sums = [level.float().abs().sum(1) for level in levels]
+        inner += float(sum((each * mask).sum() for each, mask in zip(sums, masks, strict=True)))
+        self._sums[name] = inner, total + float(sum(each.sum() for each in sums))

@@ -102,7 +102,7 @@ def train(run: Run) -> None:
             history.earlier,
             training_core_seconds=history.total.core_seconds - history.validation.core_seconds,
             answers_core_seconds=assembled.answers_core_seconds,
-            images_per_second=run.steps * training.batch / seconds,
+            images_per_second=history.learning[-1]["images"] / seconds,
         )
         scratch.clear()
 
