@@ -314,6 +314,9 @@ def test_a_pair_whose_teacher_is_not_ahead_cannot_show_distillation(study, teach
     told = limitations.gaps(summary, names)
     assert len(told) == (said is not None)
     assert all(each.startswith("RetinaNet cannot show distillation on these data") and said in each for each in told)
+    first = "RetinaNet cannot show distillation on these data: the teacher is not 10.0 points above the plain student."
+    cost = read_json(paths.summary("fake").with_name("cost.json"))
+    assert (first in prose.answered(summary, cost, names)) == (said is not None)
 
 
 @pytest.mark.parametrize("gone", ["teacher", "plain", "plain_2x"])

@@ -40,14 +40,21 @@ def _missing(summary: Summary, names: Names) -> str:
     return f"Without results, and shown as missing: {numbers.listing(gone)}." if gone else ""
 
 
-def gaps(summary: Summary, names: Names) -> list[str]:
-    """For each pair that leaves nothing to gain: that it cannot show distillation, why, and what to change."""
-    told = []
+def without_room(summary: Summary) -> dict[str, tuple[float, float]]:
+    """The pairs that leave nothing to gain -> AP50 of the teacher and of the plain student."""
+    found = {}
     for pair, content in summary["pairs"].items():
         plain, teacher = baseline(content), content["teacher"]["AP50"]["mean"]
         student = plain["AP50"]["mean"] if plain else None
-        if student is None or teacher is None or teacher - student >= ROOM:
-            continue
+        if student is not None and teacher is not None and teacher - student < ROOM:
+            found[pair] = teacher, student
+    return found
+
+
+def gaps(summary: Summary, names: Names) -> list[str]:
+    """For each pair that leaves nothing to gain: that it cannot show distillation, why, and what to change."""
+    told = []
+    for pair, (teacher, student) in without_room(summary).items():
         if teacher < LEARNT:
             why = (
                 "the teacher itself has learnt little; a longer schedule of the teacher, larger images or more images "

@@ -19,7 +19,7 @@ from detdistill.analysis.summary import (
 )
 from detdistill.dataset.manifest import Manifest
 from detdistill.distill import taxonomy
-from detdistill.report import numbers, verdicts
+from detdistill.report import limitations, numbers, verdicts
 from detdistill.report.names import Names
 
 TOLD = 0.005
@@ -53,6 +53,7 @@ def answered(summary: Summary, cost: Cost, names: Names) -> str:
     """What each pair found, what follows from it, and what it does not show."""
     found = [_pair(content, pair, names) for pair, content in summary["pairs"].items()]
     closing = [
+        _room(summary, names),
         equal_cost(summary, cost) if verdicts.judged(summary) else "",
         conclusion(summary, names),
         _reach(summary),
@@ -69,6 +70,18 @@ def _pair(content: PairSummary, pair: str, names: Names) -> str:
         f"{numbers.spread(plain['AP50'])}"
     )
     return " ".join(filter(None, [f"{start}; {_chosen(content, pair, names)}", _longer(content)]))
+
+
+def _room(summary: Summary, names: Names) -> str:
+    """The pairs that cannot show distillation, whose reasons are among the limitations; empty where all can."""
+    pairs = limitations.without_room(summary)
+    if not pairs or not by_level(summary):
+        return ""
+    whose = "the teacher is" if len(pairs) == 1 else "the teachers are"
+    return (
+        f"{numbers.listing([names.pair(pair) for pair in pairs])} cannot show distillation on these data: {whose} not "
+        f"{numbers.points(limitations.ROOM)} points above the plain student."
+    )
 
 
 def _longer(content: PairSummary) -> str:
