@@ -145,6 +145,9 @@ def test_a_stage_that_is_no_more_leaves_the_lock(tmp_path, monkeypatch):
     lock.write_text(f"{before}  data@0:\n{entry}")
     pipeline.write("smoke")
     assert lock.read_text() == before
+    lock.write_text("stages: []\n")
+    with pytest.raises(UserError, match=r"dvc\.lock: no record of DVC's; remove it, and DVC runs every step anew"):
+        pipeline.write("smoke")
 
 
 @pytest.mark.parametrize(

@@ -699,6 +699,11 @@ def one(file: Path, text: str) -> None:
             lambda own: one(own / "a.csv", "a,b\n1,2\n"),
             "own/a.csv: no table of objects: no column filename or file_name",
         ),
+        (lambda own: one(own / "a.csv", ""), "own/a.csv: an empty table"),
+        (
+            lambda own: one(own / "a.csv", "file_name,xmin,ymin,xmax,ymax,class\n"),
+            "own/a.csv: a header and no line below it",
+        ),
         (lambda own: one(own / "a.xml", "<html/>"), "a.xml, but VOC's files have <annotation> with <object>"),
         (
             lambda own: xmls(own / "annots", NAMES),
