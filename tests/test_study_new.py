@@ -100,8 +100,12 @@ def test_a_study_of_a_small_set_takes_less_than_an_hour(count, times, scale):
     assert found.size <= found.whole_size
 
 
-def test_minutes_of_the_study_that_they_were_measured_on():
-    assert minutes(160 * 120, 900, 150) == pytest.approx(33, rel=0.1)
+@pytest.mark.parametrize(
+    ("area", "teacher", "student", "measured"),
+    [(160 * 120, 900, 150, 20), (128 * 96, 1000, 150, 16), (96 * 72, 1800, 450, 19)],
+)
+def test_minutes_of_the_studies_that_they_were_measured_on(area, teacher, student, measured):
+    assert minutes(area, teacher, student) == pytest.approx(measured, rel=0.33)
 
 
 def test_a_study_that_is_refused_leaves_nothing(folder):

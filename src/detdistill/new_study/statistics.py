@@ -25,7 +25,7 @@ MOST_ANSWERS = 10.0
 """GiB of the disk that asking a teacher once may take."""
 SMALL_SET = 500
 """Images up to which a study shall be done in `MINUTES` on two processor cores; larger sets take what they need."""
-MINUTES = 45.0
+MINUTES = 30.0
 BOXES_SEEN = 15_000
 """By a student of a small set in all its steps: enough to learn from, and far from all that there is to learn. It is
 what 150 steps are on `bccd`, where four times as many leave a teacher nothing to add."""
