@@ -1,7 +1,7 @@
 """How long a proposed study takes on two processor cores: a rule of thumb, right to about a third.
 
 A step of eight images takes a fixed time and one by the area of the images. Measured on an AMD EPYC: `bccd` (160 x 120
-pixels) and two studies of parts of its images that this proposed (128 x 96 and 96 x 72) took 20, 16 and 19 minutes.
+pixels) and two studies of parts of its images that this proposed (128 x 96 and 96 x 72) took 18, 16 and 19 minutes.
 """
 
 from collections.abc import Mapping
