@@ -17,6 +17,7 @@ from detdistill.report.figures import labels
 from detdistill.report.figures.labels import Label
 from detdistill.report.figures.students import Student, distilled_students, plain_students
 from detdistill.report.figures.style import (
+    ALL,
     FULL_WIDTH,
     INK,
     PLAIN,
@@ -150,7 +151,7 @@ def _heights(students: Sequence[Student]) -> tuple[float, float]:
     low, high = min(each.mean - each.spread for each in students), max(each.mean + each.spread for each in students)
     missing = max(LEAST_SPAN - (high - low), 0.0) / 2
     margin = 0.08 * (high - low + 2 * missing) + missing
-    return low - margin, high + margin
+    return low - margin, min(high + margin, ALL)
 
 
 def _times(first: float, last: float, begins: float, left: float, right: float) -> tuple[float, float, float]:

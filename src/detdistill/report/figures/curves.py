@@ -18,6 +18,7 @@ from detdistill.report.figures.style import (
     TEACHER,
     across_of,
     colour,
+    end_at_all,
     light_grid,
     panels_of,
 )
@@ -57,6 +58,7 @@ def draw(summary: Summary, names: Names) -> Figure:
     for axes, pair in zip(panels, pairs, strict=True):
         _lines(axes, told[pair])
         axes.set_title(names.pair(pair), fontweight="bold")
+    end_at_all(panels[0])
     # The panels share the axis of AP50, on which the names are set when all lines are drawn.
     for axes, curves in zip(panels, told.values(), strict=True):
         _ends(axes, curves, FULL_WIDTH / across - _AXIS, height - _OUTSIDE)

@@ -14,7 +14,17 @@ from detdistill.analysis.summary import RunStats, Summary
 from detdistill.core import paths
 from detdistill.report import numbers
 from detdistill.report.figures.students import distilled_students, front, plain_students
-from detdistill.report.figures.style import FULL_WIDTH, INK, LEVEL, MARKERS, PLAIN, TEACHER, colour, light_grid
+from detdistill.report.figures.style import (
+    FULL_WIDTH,
+    INK,
+    LEVEL,
+    MARKERS,
+    PLAIN,
+    TEACHER,
+    colour,
+    end_at_all,
+    light_grid,
+)
 from detdistill.report.names import Names
 
 _HEIGHT = 2.7  # inches
@@ -42,6 +52,7 @@ def draw(summary: Summary, cost: Cost, names: Names) -> Figure:
             _running(axes, models, place, marker)
     for axes, label in zip(panels, ("Training (core s)", *RUNNING), strict=True):
         _scale(axes, label)
+    end_at_all(panels[0])
     panels[0].set_ylabel("Test AP50 (%)")
     figure.legend(handles=_legend(summary, names), loc="outside lower center", ncols=4, handletextpad=0.3)
     return figure

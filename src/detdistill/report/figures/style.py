@@ -18,6 +18,7 @@ from detdistill.distill import taxonomy
 
 # Inches on paper: the width of the text block of the report.
 FULL_WIDTH = 6.85
+ALL = 102.0  # the end of an axis of AP50 in percent, with room for a mark
 
 INK = "#1a1a1a"
 GREY = "#8a8a8a"
@@ -167,6 +168,11 @@ def legend_below(axes: Axes, panels: int) -> None:
         handletextpad=0.5,
         columnspacing=1.0,
     )
+
+
+def end_at_all(axes: Axes) -> None:
+    """End an axis of AP50 where all is found."""
+    axes.set_ylim(top=min(axes.get_ylim()[1], ALL))
 
 
 def light_grid(axes: Axes, axis: str) -> None:
