@@ -58,8 +58,8 @@ def draw(summary: Summary, names: Names) -> Figure:
     for axes, pair in zip(panels, pairs, strict=True):
         _lines(axes, told[pair])
         axes.set_title(names.pair(pair), fontweight="bold")
+    # The panels share the axis of AP50, which ends and has its names when all is drawn.
     end_at_all(panels[0])
-    # The panels share the axis of AP50, on which the names are set when all lines are drawn.
     for axes, curves in zip(panels, told.values(), strict=True):
         _ends(axes, curves, FULL_WIDTH / across - _AXIS, height - _OUTSIDE)
     for axes in panels[::across]:
@@ -86,21 +86,26 @@ def _curves(summary: Summary, pair: str, names: Names, across: int) -> list[Curv
 
 
 def _lines(axes: Axes, curves: list[Curve]) -> None:
+    """The curves, and diamonds where longer trainings end."""
     for curve in curves:
         if not curve.longer:
             low, high = [min(seeds) for seeds in curve.points.values()], [max(seeds) for seeds in curve.points.values()]
             axes.plot(curve.steps, curve.means, color=curve.hue, linewidth=1.6 if curve.hue == PLAIN else 1.1)
             axes.fill_between(curve.steps, low, high, color=curve.hue, alpha=0.1, linewidth=0)
+        else:
+            axes.plot([_last(curves)], [curve.means[-1]], "D", ms=3, color=curve.hue, clip_on=False)
     axes.set(xlabel="Training steps")
     light_grid(axes, "y")
 
 
+def _last(curves: list[Curve]) -> int:
+    """The step at which the students of the shortest schedule end."""
+    return max((curve.steps[-1] for curve in curves if not curve.longer), default=1)
+
+
 def _ends(axes: Axes, curves: list[Curve], width: float, height: float) -> None:
-    """The names at the right, and diamonds where longer trainings end; `width` and `height` are inches of the panel."""
-    last = max((curve.steps[-1] for curve in curves if not curve.longer), default=1)
-    for curve in curves:
-        if curve.longer:
-            axes.plot([last], [curve.means[-1]], "D", ms=3, color=curve.hue, clip_on=False)
+    """The names at the right; `width` and `height` are inches of the panel."""
+    last = _last(curves)
     share = min(labels.width(curve.name for curve in curves) / width, _NAMED)
     axes.set_xlim(0, last / (1 - share))
     ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(0, last)
